@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT
+// The ledger of one worker: claim words and outbox in shared pages (ledger.h).
+// Called by lib.c, from both sides of the fork. No Lua, no lock.
+//
+// Memory orders. Two kinds of reader exist. A living peer reads the claim words
+// and `started`: these are ordered by acquire and release. The parent of a dead
+// worker reads the outbox: there the kernel has done the ordering between
+// processors (a worker stops between two instructions, with all before it done
+// and none after), so that only the compiler must keep the worker's stores in
+// the order of the program.
+#include "ledger.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sys/mman.h>
+#include <time.h>
+
+static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "a lock would die with its owner");
+static_assert((LEDGER_CHUNKS & (LEDGER_CHUNKS - 1)) == 0, "a power of 2");
+
+// A claim word: chunk in the top 16 bits, next and limit in 24 bits each. next
+// is never above limit.
+struct word {
+  uint16_t chunk;
+  uint32_t next, limit;
+};
+
+static uint64_t pack(struct word w) {
+  return (uint64_t)w.chunk << 48 | (uint64_t)w.next << 24 | w.limit;
+}
+
+static struct word unpack(uint64_t bits) {
+  return (struct word){
+      .chunk = (uint16_t)(bits >> 48),
+      .next = (uint32_t)(bits >> 24) & LEDGER_ITEMS_MAX,
+      .limit = (uint32_t)bits & LEDGER_ITEMS_MAX,
+  };
+}
+
+static _Atomic uint64_t *claim_of(struct ledger *l, uint32_t chunk) {
+  return &l->claim[chunk & (LEDGER_CHUNKS - 1)];
+}
+
+// Is this the word of that chunk, and one that we could have written?
+static bool sound(struct word w, uint32_t chunk) {
+  return w.chunk == (uint16_t)chunk && w.next <= w.limit;
+}
+
+struct ledger *ledger_new(void) {
+  void *p = mmap(NULL, sizeof(struct ledger), PROT_READ | PROT_WRITE,
+                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  return p == MAP_FAILED ? NULL : p;
+}
+
+void ledger_free(struct ledger *l) {
+  int saved = errno;
+  if (l) munmap(l, sizeof *l);
+  errno = saved;
+}
+
+void ledger_hide(struct ledger *l) {
+  int saved = errno;
+  madvise(l, sizeof *l, MADV_DONTFORK);  // failing, it is merely not hidden
+  errno = saved;
+}
+
+void ledger_open(struct ledger *l, uint32_t chunk, uint32_t n) {
+  assert(n <= LEDGER_ITEMS_MAX);
+  struct word w = {.chunk = (uint16_t)chunk, .limit = n};
+  // The worker hears of the chunk through its pipe, which orders everything.
+  atomic_store_explicit(claim_of(l, chunk), pack(w), memory_order_release);
+}
+
+bool ledger_claim(struct ledger *l, uint32_t chunk, uint32_t item) {
+  _Atomic uint64_t *claim = claim_of(l, chunk);
+  uint64_t old = atomic_load_explicit(claim, memory_order_relaxed);
+  struct word w = unpack(old);
+  if (!sound(w, chunk) || w.next != item || item >= w.limit) return false;
+  // Before the claim, and released by it: a parent that sees the item claimed
+  // must not see the start of the one before, and think this one overdue.
+  atomic_store_explicit(&l->started, ledger_now(), memory_order_relaxed);
+  do {
+    w = unpack(old);  // the parent may have lowered limit meanwhile
+    if (!sound(w, chunk) || w.next != item || item >= w.limit) return false;
+    w.next++;
+  } while (!atomic_compare_exchange_weak_explicit(
+      claim, &old, pack(w), memory_order_release, memory_order_relaxed));
+  return true;
+}
+
+uint32_t ledger_claimed(struct ledger *l, uint32_t chunk) {
+  uint64_t bits =
+      atomic_load_explicit(claim_of(l, chunk), memory_order_acquire);
+  struct word w = unpack(bits);
+  return sound(w, chunk) ? w.next : LEDGER_ITEMS_MAX;
+}
+
+uint32_t ledger_revoke(struct ledger *l, uint32_t chunk, uint32_t keep) {
+  _Atomic uint64_t *claim = claim_of(l, chunk);
+  uint64_t old = atomic_load_explicit(claim, memory_order_acquire);
+  struct word w;
+  do {
+    w = unpack(old);
+    if (!sound(w, chunk)) return keep;
+    if (keep < w.next) keep = w.next;
+    if (keep >= w.limit) return w.limit;
+    w.limit = keep;
+  } while (!atomic_compare_exchange_weak_explicit(
+      claim, &old, pack(w), memory_order_acq_rel, memory_order_acquire));
+  return keep;
+}
+
+uint64_t ledger_now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+// Bytes in the outbox as its owner, the worker, sees them. A task that
+// scribbled over the page must not make the worker write outside it.
+static size_t filled(const struct ledger *l) {
+  uint64_t start = atomic_load_explicit(&l->start, memory_order_relaxed);
+  uint64_t end = atomic_load_explicit(&l->end, memory_order_relaxed);
+  return end - start <= LEDGER_OUTBOX ? (size_t)(end - start) : LEDGER_OUTBOX;
+}
+
+size_t ledger_room(const struct ledger *l) { return LEDGER_OUTBOX - filled(l); }
+
+uint8_t *ledger_tail(struct ledger *l) { return l->outbox + filled(l); }
+
+size_t ledger_filled(const struct ledger *l) { return filled(l); }
+
+void ledger_commit(struct ledger *l, size_t n) {
+  uint64_t end = atomic_load_explicit(&l->end, memory_order_relaxed);
+  // Release: the frame is in place before it counts.
+  atomic_store_explicit(&l->end, end + n, memory_order_release);
+}
+
+void ledger_sent(struct ledger *l, uint64_t beyond) {
+  uint64_t at = atomic_load_explicit(&l->end, memory_order_relaxed) + beyond;
+  // Killed between the two stores: start > end, an empty outbox; which it is,
+  // all of it being in the pipe.
+  atomic_store_explicit(&l->start, at, memory_order_relaxed);
+  atomic_signal_fence(memory_order_seq_cst);
+  atomic_store_explicit(&l->end, at, memory_order_relaxed);
+  // The next frame must not be written over the old ones before that.
+  atomic_signal_fence(memory_order_seq_cst);
+}
+
+size_t ledger_salvage(const struct ledger *l, uint64_t received,
+                      const uint8_t **bytes) {
+  uint64_t start = atomic_load_explicit(&l->start, memory_order_acquire);
+  uint64_t end = atomic_load_explicit(&l->end, memory_order_acquire);
+  *bytes = l->outbox;
+  if (start > end || end - start > LEDGER_OUTBOX) return 0;
+  if (received < start || received > end) return 0;
+  *bytes = l->outbox + (received - start);
+  return (size_t)(end - received);
+}
