@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: MIT
+// The modules that are built into the host: the Lua files of lua/luapool and
+// the C half, `luapool.host`. In the module for stock lua5.4 only the latter is
+// there, since package.path finds the others.
+#ifndef LUAPOOL_PRELOAD_H
+#define LUAPOOL_PRELOAD_H
+
+#include <lua.h>
+
+// Enters them in package.preload of L, whose standard libraries are open. The
+// Lua files are compiled when they are first required. May raise.
+void luapool_preload(lua_State *L);
+
+#endif

@@ -1,0 +1,128 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# run.sh core|all: runs the built tests part by part: one line for each, what a
+# failing one printed, and a closing "N passed, N failed" over everything.
+# Names after that (`run.sh all asan_specs`) run those parts alone.
+set -u
+cd "$(dirname "$0")/../.."
+unset LUA_PATH LUA_CPATH LUA_INIT LUA_PATH_5_4 LUA_CPATH_5_4 LUA_INIT_5_4
+passed=0 failed=0 skipped=0
+logs=build/test
+rm -rf $logs && mkdir -p $logs
+
+# Reports go to files, since a worker's stderr may be a test's; what a test
+# does on purpose (signals, sizes that cannot be had) is no report.
+asan=$PWD/$logs/report
+export UBSAN_OPTIONS=print_stacktrace=1:log_path=$asan
+export ASAN_OPTIONS=log_path=$asan:allocator_may_return_null=1
+ASAN_OPTIONS+=:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_abort=0
+
+# sum NAME PASSED FAILED SKIPPED: the line of a part, and its log if need be.
+sum() {
+  printf '%-18s %5d passed, %d failed, %d skipped  (%d s)\n' "$1" "$2" "$3" \
+    "$4" $((SECONDS - started))
+  ((passed += $2, failed += $3, skipped += $4))
+  if (($3)); then
+    cat $logs/"$1".log
+  fi
+}
+
+# limited NAME SECONDS COMMAND...: into the part's log, killed when too slow.
+limited() {
+  local log=$logs/$1.log limit=$2 status
+  shift 2
+  timeout -k 5 "$limit" "$@" >>"$log" 2>&1 </dev/null
+  status=$?
+  ((status != 124 && status != 137)) || echo "over $limit s: $*" >>"$log"
+  return $status
+}
+
+# checks NAME SECONDS COMMAND LINE...: each a test that passes with status 0.
+checks() {
+  local name=$1 limit=$2 good=0 bad=0 line words
+  shift 2
+  started=$SECONDS
+  for line; do
+    read -ra words <<<"$line"
+    if limited "$name" "$limit" "${words[@]}"; then
+      ((++good))
+    else
+      ((++bad))
+      echo "FAILED: $line" >>$logs/"$name".log
+    fi
+  done
+  ((good + bad)) || { bad=1 && echo "no test found" >>$logs/"$name".log; }
+  reports "$name" || ((++bad))
+  sum "$name" $good $bad 0
+}
+
+# "12 successes / 0 failures / 1 error / 0 pending : ..." as numbers.
+counts() {
+  sed -nE '/^[0-9]+ success.* pending/{s/[^0-9 ]|:.*//g;p}' "$1" | tail -n 1
+}
+
+# specs NAME SECONDS COMMAND...: busted in COMMAND. Its own count counts, but
+# an end without one, or a status that does not fit, is a failure more.
+specs() {
+  local name=$1 limit=$2 status=0 good bad errors pending
+  shift 2
+  started=$SECONDS
+  limited "$name" "$limit" "$@" /usr/bin/busted || status=$?
+  read -r good bad errors pending < <(counts $logs/"$name".log)
+  ((bad = ${bad:-0} + ${errors:-0}))
+  if ((bad == 0 && (status || ${good:-0} == 0))); then
+    bad=1
+    echo "ended with status $status" >>$logs/"$name".log
+  fi
+  reports "$name" || ((++bad))
+  sum "$name" "${good:-0}" $bad "${pending:-0}"
+}
+
+# What the sanitizers found, in any process of the part.
+reports() {
+  local found
+  found=$(cat $logs/report.* 2>/dev/null) || return 0
+  rm -f $logs/report.*
+  echo "$found" >>$logs/"$1".log
+  return 1
+}
+
+skip() {
+  started=$SECONDS
+  sum "$1" 0 0 1
+  echo "$1 skipped: $2"
+}
+
+units() { checks units 60 build/unit/*; }
+host_specs() { specs host_specs 300 build/luapool; }
+stock_specs() { specs stock_specs 300 lua5.4; }
+lua_suite() {
+  checks lua_suite 300 "spec/support/lua_suite.sh build/luapool"
+}
+asan_units() { checks asan_units 120 build/asan/unit/*; }
+asan_specs() { specs asan_specs 600 build/asan/luapool; }
+sandbox_specs() {
+  local box=spec/support/sandbox.sh python="python3 spec/support/canary.py"
+  if ! limited sandbox 10 $box true; then
+    skip sandbox_specs "$(tail -n 1 $logs/sandbox.log)"
+    return
+  fi
+  # 2: no /dev/shm; 38: no semaphores at all, Lambda's answer.
+  checks sandbox_canary 30 "$box env -u LD_PRELOAD $python 2" "$box $python 38"
+  specs sandbox_specs 300 $box build/luapool
+}
+
+core=(units host_specs stock_specs)
+slow=(lua_suite sandbox_specs asan_units asan_specs)
+parts=("${core[@]}")
+[[ ${1-core} == core ]] || parts+=("${slow[@]}")
+(($# < 2)) || parts=("${@:2}")
+for part in "${parts[@]}"; do
+  $part
+done
+if ((skipped)); then
+  echo "$passed passed, $failed failed, $skipped skipped"
+else
+  echo "$passed passed, $failed failed"
+fi
+((failed == 0))
