@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: MIT
+// `require "luapool.host"`: the index of what C gives to lua/luapool, and the
+// fork, the one place where processes and Lua states meet.
+
+#include "lib.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <lauxlib.h>
+#include <lualib.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "codec.h"
+#include "epoch.h"
+#include "handle.h"
+#include "ledger.h"
+#include "link.h"
+#include "poller.h"
+#include "preload.h"
+#include "process.h"
+
+volatile sig_atomic_t luapool_busy;
+
+void luapool_interrupt(void) { poller_interrupt(); }
+
+// ------------------------------------------------------- messages as strings
+
+static int f_free_buffer(lua_State *L) {
+  buffer_free(lua_touserdata(L, 1));
+  return 0;
+}
+
+static struct buffer *new_buffer(lua_State *L) {
+  struct buffer *b = lua_newuserdatauv(L, sizeof *b, 0);
+  memset(b, 0, sizeof *b);
+  if (luaL_newmetatable(L, "luapool.buffer")) {
+    lua_pushcfunction(L, f_free_buffer);
+    lua_setfield(L, -2, "__gc");
+  }
+  lua_setmetatable(L, -2);
+  return b;
+}
+
+// pack(session, scope, base, each, values...) -> string | nil, message
+// One message. `base` names the values in the error: base, or base[1], base[2]
+// ... where each is true.
+static int f_pack(lua_State *L) {
+  struct codec_path path = {luaL_checkstring(L, 3), 0, lua_toboolean(L, 4)};
+  int n = lua_gettop(L) - 4;
+  struct buffer *b = new_buffer(L);
+  if (!codec_put(L, 1, 2, b, 5, n, &path)) {
+    lua_pushnil(L);
+    lua_insert(L, -2);
+    return 2;
+  }
+  lua_pushlstring(L, (const char *)b->data, b->len);
+  buffer_free(b);
+  return 1;
+}
+
+// unpack(session, scope, string) -> true, values... | false, message
+static int f_unpack(lua_State *L) {
+  size_t n;
+  const uint8_t *p = (const uint8_t *)luaL_checklstring(L, 3, &n);
+  lua_pushboolean(L, 1);
+  int values = codec_get(L, 1, 2, CODEC_CODE, &p, p + n);
+  if (values >= 0) return values + 1;
+  lua_pushboolean(L, 0);
+  lua_insert(L, -2);
+  return 2;
+}
+
+// -------------------------------------------------------------- the fork
+
+// The pipes of a worker that is about to be made. Index 0 reads, 1 writes.
+struct pipes {
+  int request[2];
+  int reply[2];
+};
+
+static void pipes_close(struct pipes *p) {
+  process_close(&p->request[0]);
+  process_close(&p->request[1]);
+  process_close(&p->reply[0]);
+  process_close(&p->reply[1]);
+}
+
+static int set_nonblocking(int fd) {
+  int flags = fcntl(fd, F_GETFL);
+  return flags < 0 ? -1 : fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}
+
+// 1, or -1 with errno and nothing open. The worker's ends block, ours do not.
+static int pipes_open(struct pipes *p) {
+  *p = (struct pipes){{-1, -1}, {-1, -1}};
+  if (process_pipe(p->request) < 0) return -1;
+  if (process_pipe(p->reply) < 0) goto fail;
+  if (set_nonblocking(p->request[1]) < 0) goto fail;
+  if (set_nonblocking(p->reply[0]) < 0) goto fail;
+  return 1;
+fail:;
+  int e = errno;
+  pipes_close(p);
+  errno = e;
+  return -1;
+}
+
+// A fork makes every page shared until written, and a collection writes to all
+// of them. So the worker's collector starts only after it has allocated as much
+// as it inherited (as a pause of 200 % would have it), but no less than this.
+enum { CREDIT_LEAST = 4 * 1024 };  // KiB
+
+static void defer_collection(lua_State *L) {
+  int heap = lua_gc(L, LUA_GCCOUNT, 0);
+  lua_gc(L, LUA_GCSTEP, heap > CREDIT_LEAST ? -heap : -CREDIT_LEAST);
+}
+
+// Runs main(link), on the stack below the link, and never returns.
+static _Noreturn void run_child(lua_State *L, const char *who) {
+  int status = 0;
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+    const char *text = lua_tostring(L, -1);
+    lua_writestringerror("%s: ", who);
+    lua_writestringerror("%s\n", text ? text : "error in a worker");
+    status = 1;
+  }
+  process_exit(status);
+}
+
+// The child of start method "fork": the very state, as it is.
+static _Noreturn void child_fork(lua_State *L, struct pipes *p,
+                                 struct ledger *ledger) {
+  lua_sethook(L, NULL, 0, 0);
+  defer_collection(L);
+  lua_pushvalue(L, 1);
+  link_new(L, p->request[0], p->reply[1], ledger);
+  run_child(L, "luapool");
+}
+
+// The main function of a fresh state: require "luapool.worker".spawned.
+static int f_spawned(lua_State *L) {
+  size_t n;
+  const char *bytes = lua_tolstring(L, lua_upvalueindex(1), &n);
+  luaL_requiref(L, "luapool.host", luaopen_luapool_host, 0);
+  const uint8_t *p = (const uint8_t *)bytes;
+  if (codec_get(L, 0, 0, CODEC_CODE, &p, p + n) != 1) return lua_error(L);
+  int options = lua_gettop(L);
+  lua_getglobal(L, "package");
+  lua_getfield(L, options, "path");
+  lua_setfield(L, -2, "path");
+  lua_getfield(L, options, "cpath");
+  lua_setfield(L, -2, "cpath");
+  lua_getfield(L, options, "arg");
+  lua_setglobal(L, "arg");
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "luapool.worker");
+  lua_call(L, 1, 1);
+  lua_getfield(L, -1, "spawned");
+  lua_pushvalue(L, 1);
+  lua_pushvalue(L, options);
+  lua_call(L, 2, 0);
+  return 0;
+}
+
+// The child of start method "spawn": a fresh state. The inherited one is left
+// alone, its finalizers unrun.
+static _Noreturn void child_spawn(const struct buffer *options, struct pipes *p,
+                                  struct ledger *ledger) {
+  lua_State *L = luaL_newstate();
+  if (L == NULL) process_exit(1);
+  luaL_openlibs(L);
+  luapool_preload(L);
+  lua_pushlstring(L, (const char *)options->data, options->len);
+  lua_pushcclosure(L, f_spawned, 1);
+  link_new(L, p->request[0], p->reply[1], ledger);
+  run_child(L, "luapool");
+}
+
+static int fork_failed(lua_State *L, struct ledger *ledger, struct pipes *p) {
+  int e = errno;
+  ledger_free(ledger);
+  pipes_close(p);
+  lua_pushnil(L);
+  lua_pushfstring(L, "could not start a worker: %s", strerror(e));
+  lua_pushinteger(L, e);
+  return 3;
+}
+
+static int fork_worker(lua_State *L, const struct buffer *options) {
+  struct pipes p = {{-1, -1}, {-1, -1}};
+  struct handle *h = handle_new(L);
+  struct ledger *ledger = ledger_new();
+  if (ledger == NULL || pipes_open(&p) < 0) return fork_failed(L, ledger, &p);
+  const int keep[] = {p.request[0], p.reply[1]};
+  int r = process_fork(&h->process, keep, 2);
+  if (r == 0 && options != NULL) child_spawn(options, &p, ledger);
+  if (r == 0) child_fork(L, &p, ledger);
+  if (r < 0) return fork_failed(L, ledger, &p);
+  process_close(&p.request[0]);
+  process_close(&p.reply[1]);
+  channel_init(&h->ch, p.reply[0], p.request[1]);
+  h->ledger = ledger;
+  return 1;
+}
+
+// fork(main) -> handle | nil, message, errno
+// fork(nil, options): a fresh state, where options {path, cpath, arg, ...} go to
+// require "luapool.worker".spawned(link, options). In the child it runs that,
+// or main(link), and never returns.
+static int f_fork(lua_State *L) {
+  static const struct codec_path path = {"options", 0, false};
+  process_prepare();
+  if (lua_isnoneornil(L, 2)) {
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    return fork_worker(L, NULL);
+  }
+  lua_settop(L, 2);
+  struct buffer *b = new_buffer(L);
+  if (!codec_put(L, 0, 0, b, 2, 1, &path)) return lua_error(L);
+  return fork_worker(L, b);
+}
+
+// ------------------------------------------------------------ small things
+
+// clock() -> CLOCK_MONOTONIC, seconds
+static int f_clock(lua_State *L) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  lua_pushnumber(L, (lua_Number)t.tv_sec + (lua_Number)t.tv_nsec / 1e9);
+  return 1;
+}
+
+static int f_epoch(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)epoch_now());
+  return 1;
+}
+
+// exit(status): flushes and leaves a worker, never to return
+static int f_exit(lua_State *L) { process_exit((int)luaL_checkinteger(L, 1)); }
+
+static int f_cpu_count(lua_State *L) {
+  lua_pushinteger(L, process_cpu_count());
+  return 1;
+}
+
+// entropy() -> two integers from the kernel. Lua's own seeds are the time and an
+// address: the same in every worker of a fork.
+static int f_entropy(lua_State *L) {
+  lua_Integer seed[2];
+  if (getrandom(seed, sizeof seed, 0) != sizeof seed)
+    return luaL_error(L, "could not get entropy: %s", strerror(errno));
+  lua_pushinteger(L, seed[0]);
+  lua_pushinteger(L, seed[1]);
+  return 2;
+}
+
+// The generator's state is the upvalue of math.random, a userdata without a
+// metatable (lmathlib.c, setseed), and plain bytes.
+static void *random_state(lua_State *L, int random, size_t *n) {
+  if (lua_getupvalue(L, random, 1) == NULL || !lua_isuserdata(L, -1))
+    luaL_error(L, "math.random has no state to keep");
+  *n = lua_rawlen(L, -1);
+  return lua_touserdata(L, -1);
+}
+
+// generator(random) -> its state, a string; generator(random, state) sets it
+static int f_generator(lua_State *L) {
+  size_t n, given;
+  void *state = random_state(L, 1, &n);
+  const char *s = luaL_optlstring(L, 2, NULL, &given);
+  if (s == NULL) {
+    lua_pushlstring(L, state, n);
+    return 1;
+  }
+  luaL_argcheck(L, given == n, 2, "not a generator's state");
+  memcpy(state, s, n);
+  return 0;
+}
+
+// splitmix64's finalizer (Steele, Lea, Flood: Fast Splittable Pseudorandom
+// Number Generators, 2014).
+static uint64_t mix(uint64_t z) {
+  z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+  z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+  return z ^ (z >> 31);
+}
+
+// stream(seed, nth, index) -> two integers to seed the generator with
+static int f_stream(lua_State *L) {
+  const uint64_t gamma = UINT64_C(0x9e3779b97f4a7c15);
+  uint64_t z = 0;
+  for (int i = 1; i <= 3; i++)
+    z = mix(z + gamma + (uint64_t)luaL_checkinteger(L, i));
+  lua_pushinteger(L, (lua_Integer)mix(z + gamma));
+  lua_pushinteger(L, (lua_Integer)mix(z + 2 * gamma));
+  return 2;
+}
+
+// busy(on): an interrupt waits, see lib.h
+static int f_busy(lua_State *L) {
+  luapool_busy = lua_toboolean(L, 1);
+  return 0;
+}
+
+// interrupted() -> whether one came; forgets it
+static int f_interrupted(lua_State *L) {
+  lua_pushboolean(L, poller_interrupted());
+  return 1;
+}
+
+static const char *signal_name(int number) {
+  const char *name = sigabbrev_np(number);
+  return name != NULL ? name : "RT";
+}
+
+// signal_name(9) -> "SIGKILL"
+static int f_signal_name(lua_State *L) {
+  lua_pushfstring(L, "SIG%s", signal_name((int)luaL_checkinteger(L, 1)));
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"encode", codec_f_encode},
+    {"decode", codec_f_decode},
+    {"register", codec_f_register},
+    {"session", codec_f_session},
+    {"pack", f_pack},
+    {"unpack", f_unpack},
+    {"fork", f_fork},
+    {"poller", poller_f_new},
+    {"poll", poller_f_poll},
+    {"clock", f_clock},
+    {"epoch", f_epoch},
+    {"cpu_count", f_cpu_count},
+    {"exit", f_exit},
+    {"entropy", f_entropy},
+    {"generator", f_generator},
+    {"stream", f_stream},
+    {"busy", f_busy},
+    {"interrupted", f_interrupted},
+    {"signal_name", f_signal_name},
+    {NULL, NULL},
+};
+
+int luaopen_luapool_host(lua_State *L) {
+  epoch_start();
+  handle_open(L);
+  link_open(L);
+  poller_open(L);
+  luaL_newlib(L, functions);
+  return 1;
+}

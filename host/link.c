@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: MIT
+// The worker's end of its pipes. It blocks: a worker has nothing else to wait
+// for. Results go to the ledger's outbox first, where they outlive this process,
+// and from there to the pipe in one write for many.
+//
+// Who may call it: lua/luapool/worker.lua, in a worker, from one Lua state.
+
+#include "link.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <stdbool.h>
+#include <string.h>
+#include <time.h>
+
+#include "channel.h"
+#include "codec.h"
+#include "frames.h"
+#include "ledger.h"
+
+#define LINK_NAME "luapool.link"
+
+enum {
+  NS = 1000000000,
+  FLUSH_AFTER = 1000000,  // ns that a result may stay in the outbox
+  CHECK_MOST = 16,        // items between two looks at the clock, at most
+  SCRATCH_KEEP = 1 << 20  // bytes
+};
+
+struct link {
+  struct channel ch;
+  struct ledger *ledger;
+  struct buffer scratch;  // the frame of one result
+  size_t unsent;          // bytes in the outbox
+
+  // The chunk at hand; p == NULL between chunks.
+  const uint8_t *p, *end;
+  struct frame_chunk chunk;
+  uint32_t item;  // the next one
+  uint16_t task;
+
+  uint64_t begun;    // when the chunk was
+  uint64_t flushed;  // when the outbox was last known empty
+  unsigned check, checked;
+};
+
+// Stack slots of every method: the link, its session, the scope of the call.
+enum { SELF = 1 };
+
+static uint64_t now_ns(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * NS + (uint64_t)t.tv_nsec;
+}
+
+static struct link *to_link(lua_State *L) {
+  return luaL_checkudata(L, SELF, LINK_NAME);
+}
+
+static int os_error(lua_State *L, const char *what) {
+  return luaL_error(L, "could not %s: %s", what, strerror(errno));
+}
+
+// ---------------------------------------------------------------- results
+
+static void outbox_flush(lua_State *L, struct link *k) {
+  if (k->unsent > 0) {
+    if (channel_write(&k->ch, k->ledger->outbox, k->unsent) < 0)
+      os_error(L, "write a result");
+    k->unsent = 0;
+    ledger_sent(k->ledger, 0);
+  }
+  k->flushed = 0;
+}
+
+// Puts the frame in scratch behind all earlier ones. Too large for the outbox,
+// it goes to the pipe from where it is.
+static void frame_put(lua_State *L, struct link *k) {
+  size_t n = k->scratch.len;
+  if (n > ledger_room(k->ledger)) outbox_flush(L, k);
+  if (n <= ledger_room(k->ledger)) {
+    memcpy(ledger_tail(k->ledger), k->scratch.data, n);
+    ledger_commit(k->ledger, n);
+    k->unsent += n;
+    return;
+  }
+  if (channel_write(&k->ch, k->scratch.data, n) < 0)
+    os_error(L, "write a result");
+  ledger_sent(k->ledger, n);
+  buffer_reset(&k->scratch, SCRATCH_KEEP);
+}
+
+static void frame_begin(lua_State *L, struct link *k) {
+  k->scratch.len = 0;
+  if (buffer_reserve(&k->scratch, sizeof(struct frame_header)) < 0)
+    luaL_error(L, "not enough memory");
+  k->scratch.len = sizeof(struct frame_header);
+}
+
+// Returns false where the payload is more than a frame can hold.
+static bool frame_end(struct link *k, uint8_t type) {
+  size_t n = k->scratch.len - sizeof(struct frame_header);
+  if (n > UINT32_MAX) return false;
+  const struct frame_header h = {(uint32_t)n, k->task, type, CHANNEL_MAGIC};
+  memcpy(k->scratch.data, &h, sizeof h);
+  return true;
+}
+
+static void session_push(lua_State *L) { lua_getiuservalue(L, SELF, 1); }
+static void scope_push(lua_State *L) { lua_getiuservalue(L, SELF, 2); }
+
+// Encodes the n values at `first` as a frame of this type. On failure pushes the
+// message and returns false, nothing sent.
+static bool frame_encode(lua_State *L, struct link *k, uint8_t type, int first,
+                         int n, const struct codec_path *path) {
+  session_push(L);
+  scope_push(L);
+  int session = lua_gettop(L) - 1;
+  frame_begin(L, k);
+  if (!codec_put(L, session, session + 1, &k->scratch, first, n, path))
+    return false;
+  lua_settop(L, session - 1);
+  if (!frame_end(k, type)) {
+    buffer_reset(&k->scratch, SCRATCH_KEEP);
+    lua_pushfstring(L, "the %s takes more than 4 GiB", path->base);
+    return false;
+  }
+  frame_put(L, k);
+  return true;
+}
+
+// An error frame of kind and message alone; neither can fail to travel.
+static void error_put(lua_State *L, struct link *k, const char *kind,
+                      const char *message) {
+  static const struct codec_path path = {"error", 0, false};
+  int top = lua_gettop(L);
+  lua_pushstring(L, kind);
+  lua_pushstring(L, message);
+  if (!frame_encode(L, k, FRAME_ERROR, top + 1, 2, &path)) lua_error(L);
+  lua_settop(L, top);
+}
+
+// link:fail(kind, message, traceback, value): the item at hand has failed. A
+// value that cannot travel is left out; its text is the message.
+static int f_fail(lua_State *L) {
+  static const struct codec_path path = {"error", 0, false};
+  struct link *k = to_link(L);
+  lua_settop(L, 5);
+  if (!frame_encode(L, k, FRAME_ERROR, 2, 4, &path)) {
+    lua_settop(L, 4);
+    if (!frame_encode(L, k, FRAME_ERROR, 2, 3, &path)) lua_error(L);
+  }
+  return 0;
+}
+
+static void result_put(lua_State *L, struct link *k, int first, int n) {
+  static const struct codec_path one = {"result", 0, false};
+  static const struct codec_path many = {"result", 0, true};
+  bool all = k->chunk.kind == CHUNK_CALL;
+  if (!all) {  // a map's result is one value, nil where there was none
+    lua_settop(L, first);
+    n = 1;
+  }
+  if (!frame_encode(L, k, FRAME_RESULT, first, n, n == 1 ? &one : &many))
+    error_put(L, k, "encode", lua_tostring(L, -1));
+}
+
+// A result does not wait in the outbox for a slow item behind it. The clock is
+// read at every item while items are slow, seldom while they are quick.
+static void outbox_tick(lua_State *L, struct link *k) {
+  if (++k->checked < k->check) return;
+  k->checked = 0;
+  uint64_t now = now_ns();
+  if (k->flushed == 0) k->flushed = now;
+  if (now - k->flushed >= FLUSH_AFTER) {
+    outbox_flush(L, k);
+    k->flushed = now;
+    k->check = 1;
+  } else if (k->check < CHECK_MOST) {
+    k->check *= 2;
+  }
+}
+
+// ------------------------------------------------------------------ items
+
+static void chunk_over(struct link *k) {
+  k->p = NULL;
+  uint64_t busy = now_ns() - k->begun;
+  atomic_fetch_add_explicit(&k->ledger->busy, busy, memory_order_relaxed);
+}
+
+static bool item_claim(struct link *k) {
+  if (k->item >= k->chunk.count) return false;
+  // Before the claim: a start that is seen too late is a later time-out, one
+  // that is seen too early would be a wrong one.
+  if (k->chunk.timed)
+    atomic_store_explicit(&k->ledger->started, now_ns(), memory_order_release);
+  return ledger_claim(k->ledger, k->task, k->item);
+}
+
+// Finds the bytes of the next item. The parent made them: anything amiss means
+// that the stream is broken, and this worker ends.
+static const uint8_t *item_bytes(lua_State *L, struct link *k) {
+  uint32_t n;
+  if ((size_t)(k->end - k->p) < sizeof n) luaL_error(L, "a chunk is cut short");
+  memcpy(&n, k->p, sizeof n);
+  k->p += sizeof n;
+  if ((size_t)(k->end - k->p) < n) luaL_error(L, "a chunk is cut short");
+  const uint8_t *bytes = k->p;
+  k->p += n;
+  k->item++;
+  return bytes;
+}
+
+// Claims and decodes items until one can be run: returns true and its values;
+// or nothing where the chunk is over. An item that does not decode has failed.
+static int item_next(lua_State *L, struct link *k) {
+  lua_settop(L, SELF);
+  while (k->p != NULL && item_claim(k)) {
+    const uint8_t *bytes = item_bytes(L, k);
+    session_push(L);
+    scope_push(L);
+    lua_pushboolean(L, 1);
+    int n = codec_get(L, SELF + 1, SELF + 2, CODEC_CODE, &bytes, k->p);
+    if (n >= 0) return n + 1;
+    error_put(L, k, "decode", lua_tostring(L, -1));
+    lua_settop(L, SELF);
+  }
+  if (k->p != NULL) chunk_over(k);
+  return 0;
+}
+
+// link:next() -> true, values... | nothing
+static int f_next(lua_State *L) { return item_next(L, to_link(L)); }
+
+// link:step(results...): sends them, then as next.
+static int f_step(lua_State *L) {
+  struct link *k = to_link(L);
+  result_put(L, k, SELF + 1, lua_gettop(L) - SELF);
+  outbox_tick(L, k);
+  return item_next(L, k);
+}
+
+// link:random() -> seed, nth, index of the item at hand; nothing where the chunk
+// is not seeded
+static int f_random(lua_State *L) {
+  struct link *k = to_link(L);
+  if (!k->chunk.seeded) return 0;
+  lua_pushinteger(L, k->chunk.seed);
+  lua_pushinteger(L, (lua_Integer)k->chunk.nth);
+  lua_pushinteger(L, (lua_Integer)(k->chunk.first + k->item - 1));
+  return 3;
+}
+
+// ----------------------------------------------------------------- frames
+
+static const char *const frame_names[] = {
+    [FRAME_INIT] = "init",     [FRAME_FUNCTION] = "function",
+    [FRAME_FORGET] = "forget", [FRAME_DEFINE] = "define",
+    [FRAME_CHUNK] = "chunk",
+};
+
+static uint32_t take_call(lua_State *L, struct link *k) {
+  struct frame_call head;
+  if ((size_t)(k->end - k->p) < sizeof head)
+    luaL_error(L, "a frame is cut short");
+  memcpy(&head, k->p, sizeof head);
+  k->p += sizeof head;
+  return head.call;
+}
+
+static int take_chunk(lua_State *L, struct link *k) {
+  if ((size_t)(k->end - k->p) < sizeof k->chunk)
+    return luaL_error(L, "a chunk is cut short");
+  memcpy(&k->chunk, k->p, sizeof k->chunk);
+  k->p += sizeof k->chunk;
+  k->item = 0;
+  k->begun = now_ns();
+  k->check = 1;
+  k->checked = 0;
+  lua_pushliteral(L, "chunk");
+  lua_pushinteger(L, k->chunk.call);
+  lua_pushinteger(L, k->chunk.kind);
+  lua_pushboolean(L, k->chunk.seeded);
+  return 4;
+}
+
+static int frame_push(lua_State *L, struct link *k, const struct frame *f) {
+  k->p = f->bytes;
+  k->end = f->bytes + f->length;
+  k->task = f->task;
+  if (f->type == FRAME_CHUNK) return take_chunk(L, k);
+  if (f->type < FRAME_INIT || f->type > FRAME_CHUNK)
+    return luaL_error(L, "a frame of unknown type %d", f->type);
+  lua_pushstring(L, frame_names[f->type]);
+  if (f->type == FRAME_FUNCTION || f->type == FRAME_FORGET) {
+    lua_pushinteger(L, take_call(L, k));
+    return 2;
+  }
+  if (f->type == FRAME_DEFINE) {
+    lua_pushlstring(L, (const char *)k->p, f->length);
+    return 2;
+  }
+  return 1;
+}
+
+// 1 a whole frame, 0 the parent has closed the pipe.
+static int frame_wait(lua_State *L, struct link *k, struct frame *f) {
+  for (;;) {
+    int r = channel_next(&k->ch, f);
+    if (r < 0) os_error(L, "understand the parent");
+    if (r > 0) return 1;
+    outbox_flush(L, k);
+    atomic_store_explicit(&k->ledger->reading, 1, memory_order_release);
+    r = channel_read(&k->ch);
+    atomic_store_explicit(&k->ledger->reading, 0, memory_order_release);
+    if (r < 0 && errno == EPIPE) return 0;
+    if (r < 0) os_error(L, "read from the parent");
+  }
+}
+
+// link:receive() -> what, ...: waits for the next frame
+//   "chunk", call, kind (0 map, 1 star, 2 call), seeded
+//   "function" | "forget", call
+//   "define", bytes
+//   "init"
+//   nothing: the parent has closed the pipe
+static int f_receive(lua_State *L) {
+  struct link *k = to_link(L);
+  struct frame f;
+  k->p = NULL;
+  return frame_wait(L, k, &f) ? frame_push(L, k, &f) : 0;
+}
+
+// link:values() -> true, values... of the frame at hand | false, message
+static int f_values(lua_State *L) {
+  struct link *k = to_link(L);
+  lua_settop(L, SELF);
+  session_push(L);
+  scope_push(L);
+  lua_pushboolean(L, 1);
+  int n = codec_get(L, SELF + 1, SELF + 2, CODEC_CODE, &k->p, k->end);
+  if (n >= 0) return n + 1;
+  lua_pushboolean(L, 0);
+  lua_insert(L, -2);
+  return 2;
+}
+
+// link:scope(scope): class ids of the call at hand, see host.session
+static int f_scope(lua_State *L) {
+  to_link(L);
+  lua_settop(L, 2);
+  lua_setiuservalue(L, SELF, 2);
+  return 0;
+}
+
+// link:session(session)
+static int f_session(lua_State *L) {
+  to_link(L);
+  lua_settop(L, 2);
+  lua_setiuservalue(L, SELF, 1);
+  return 0;
+}
+
+// link:ready(): the initializer has returned
+static int f_ready(lua_State *L) {
+  struct link *k = to_link(L);
+  frame_begin(L, k);
+  frame_end(k, FRAME_READY);
+  frame_put(L, k);
+  outbox_flush(L, k);
+  return 0;
+}
+
+// link:flush(): what is finished goes out now
+static int f_flush(lua_State *L) {
+  outbox_flush(L, to_link(L));
+  return 0;
+}
+
+static int f_gc(lua_State *L) {
+  struct link *k = to_link(L);
+  channel_free(&k->ch);
+  buffer_free(&k->scratch);
+  return 0;
+}
+
+static const luaL_Reg methods[] = {
+    {"receive", f_receive}, {"values", f_values}, {"next", f_next},
+    {"step", f_step},       {"fail", f_fail},     {"random", f_random},
+    {"scope", f_scope},     {"ready", f_ready},   {"flush", f_flush},
+    {"session", f_session}, {"__gc", f_gc},       {NULL, NULL},
+};
+
+void link_open(lua_State *L) {
+  luaL_newmetatable(L, LINK_NAME);
+  luaL_setfuncs(L, methods, 0);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+}
+
+void link_new(lua_State *L, int rfd, int wfd, struct ledger *ledger) {
+  struct link *k = lua_newuserdatauv(L, sizeof *k, 2);
+  memset(k, 0, sizeof *k);
+  channel_init(&k->ch, rfd, wfd);
+  k->ledger = ledger;
+  luaL_setmetatable(L, LINK_NAME);
+}

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: MIT
+// Waiting. Level-triggered epoll: a wake-up that is not used up comes again.
+//
+// Who may call it: lua/luapool/, in the process that made the poller.
+
+#include "poller.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <limits.h>
+#include <math.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "epoch.h"
+#include "handle.h"
+#include "process.h"
+
+#define POLLER_NAME "luapool.poller"
+
+enum { EVENTS = 64, KINDS = 4 };
+enum kind { KIND_READ, KIND_WRITE, KIND_EXIT };
+
+// A wait that lasts this much longer than it was told to, in seconds, was not
+// slow but stopped.
+static const double FREEZE = 1.0;
+
+struct poller {
+  int fd;
+  unsigned epoch;
+};
+
+// An interrupt is an event like any other, so that none is missed between a look
+// at a flag and the wait. Every poller of this process watches the descriptor.
+static struct {
+  int fd;
+  unsigned epoch;
+  volatile sig_atomic_t pending;
+} interrupt = {.fd = -1};
+
+void poller_interrupt(void) {
+  int saved = errno;
+  uint64_t one = 1;
+  interrupt.pending = 1;
+  if (interrupt.epoch == epoch_now() &&
+      write(interrupt.fd, &one, sizeof one) < 0)
+    interrupt.pending = 1;  // the flag alone must do
+  errno = saved;
+}
+
+bool poller_interrupted(void) {
+  bool was = interrupt.pending;
+  uint64_t count;
+  interrupt.pending = 0;
+  if (!was || interrupt.epoch != epoch_now()) return was;
+  return read(interrupt.fd, &count, sizeof count) >= 0 || was;
+}
+
+// In a child the parent's descriptor is closed.
+static int watch_interrupts(struct poller *p) {
+  if (interrupt.epoch != epoch_now()) {
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (fd < 0 || process_own_fd(fd) < 0) return -1;
+    interrupt.fd = fd;
+    interrupt.epoch = epoch_now();
+  }
+  struct epoll_event e = {.events = EPOLLIN, .data.u64 = 0};
+  return epoll_ctl(p->fd, EPOLL_CTL_ADD, interrupt.fd, &e);
+}
+
+static double clock_s(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+// Whole milliseconds, rounded up so that a deadline has passed on return.
+static int milliseconds(double seconds) {
+  if (!(seconds > 0)) return 0;
+  double ms = ceil(seconds * 1e3);
+  return ms < INT_MAX ? (int)ms : INT_MAX;
+}
+
+static struct poller *to_poller(lua_State *L) {
+  return luaL_checkudata(L, 1, POLLER_NAME);
+}
+
+int poller_f_new(lua_State *L) {
+  struct poller *p = lua_newuserdatauv(L, sizeof *p, 0);
+  p->fd = -1;
+  p->epoch = epoch_now();
+  luaL_setmetatable(L, POLLER_NAME);
+  p->fd = epoll_create1(EPOLL_CLOEXEC);
+  if (p->fd < 0 || process_own_fd(p->fd) < 0 || watch_interrupts(p) < 0)
+    return luaL_fileresult(L, 0, "could not wait for workers");
+  return 1;
+}
+
+// epoll's data is number * KINDS + kind: which worker, what of it.
+static int control(lua_State *L, int op, int fd, uint32_t events, enum kind k) {
+  struct poller *p = to_poller(L);
+  uint64_t number = (uint64_t)luaL_checkinteger(L, 3);
+  struct epoll_event e = {.events = events, .data.u64 = number * KINDS + k};
+  if (fd < 0 || epoll_ctl(p->fd, op, fd, &e) == 0) return 1;
+  return op == EPOLL_CTL_DEL && (errno == ENOENT || errno == EBADF);
+}
+
+// poller:add(handle, number) -> true | nil, message
+static int f_add(lua_State *L) {
+  struct handle *h = handle_check(L, 2);
+  if (control(L, EPOLL_CTL_ADD, h->ch.rfd, EPOLLIN, KIND_READ) &&
+      control(L, EPOLL_CTL_ADD, h->process.pidfd, EPOLLIN, KIND_EXIT)) {
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  return luaL_fileresult(L, 0, "could not wait for a worker");
+}
+
+static int result(lua_State *L, int ok) {
+  if (!ok) return luaL_error(L, "epoll_ctl: %s", strerror(errno));
+  return 0;
+}
+
+// poller:want_write(handle, number, on)
+static int f_want_write(lua_State *L) {
+  struct handle *h = handle_check(L, 2);
+  int op = lua_toboolean(L, 4) ? EPOLL_CTL_ADD : EPOLL_CTL_DEL;
+  return result(L, control(L, op, h->ch.wfd, EPOLLOUT, KIND_WRITE));
+}
+
+// poller:forget_read(handle, number): its pipe has come to its end
+static int f_forget_read(lua_State *L) {
+  struct handle *h = handle_check(L, 2);
+  return result(L, control(L, EPOLL_CTL_DEL, h->ch.rfd, 0, KIND_READ));
+}
+
+// poller:remove(handle, number): before it is closed
+static int f_remove(lua_State *L) {
+  struct handle *h = handle_check(L, 2);
+  return result(L,
+                control(L, EPOLL_CTL_DEL, h->ch.rfd, 0, KIND_READ) &&
+                    control(L, EPOLL_CTL_DEL, h->ch.wfd, 0, KIND_WRITE) &&
+                    control(L, EPOLL_CTL_DEL, h->process.pidfd, 0, KIND_EXIT));
+}
+
+// Fills the table in slot 3 and returns how many.
+static int push_events(lua_State *L, const struct epoll_event *e, int n) {
+  for (int i = 0; i < n; i++) {
+    lua_pushinteger(L, (lua_Integer)e[i].data.u64);
+    lua_rawseti(L, 3, i + 1);
+  }
+  lua_pushinteger(L, n);
+  return 1;
+}
+
+// poller:wait(seconds or nil, ready) -> n [, frozen] | nil
+// ready[1..n] = number * 4 + (0 readable, 1 writable, 2 ended). `frozen` where
+// this process was stopped meanwhile: seconds by which it overslept. nil: an
+// interrupt.
+static int f_wait(lua_State *L) {
+  struct poller *p = to_poller(L);
+  struct epoll_event events[EVENTS];
+  bool timed = !lua_isnoneornil(L, 2);
+  double seconds = luaL_optnumber(L, 2, 0);
+  luaL_checktype(L, 3, LUA_TTABLE);
+  double before = timed && seconds > 0 ? clock_s() : 0;
+  int n = epoll_wait(p->fd, events, EVENTS, timed ? milliseconds(seconds) : -1);
+  if (interrupt.pending) return 0;
+  if (n < 0 && errno != EINTR)
+    return luaL_error(L, "could not wait for workers: %s", strerror(errno));
+  push_events(L, events, n < 0 ? 0 : n);
+  if (!timed || seconds <= 0) return 1;
+  double over = clock_s() - before - seconds;
+  if (over <= FREEZE) return 1;
+  lua_pushnumber(L, over);
+  return 2;
+}
+
+int poller_f_poll(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  bool timed = !lua_isnoneornil(L, 2);
+  double seconds = luaL_optnumber(L, 2, 0);
+  nfds_t n = (nfds_t)lua_rawlen(L, 1);
+  struct pollfd *fds = lua_newuserdatauv(L, (n + 1) * sizeof *fds, 0);
+  for (nfds_t i = 0; i < n; i++) {
+    lua_rawgeti(L, 1, (lua_Integer)i + 1);
+    fds[i] = (struct pollfd){(int)luaL_checkinteger(L, -1), POLLIN, 0};
+    lua_pop(L, 1);
+  }
+  int r = poll(fds, n, timed ? milliseconds(seconds) : -1);
+  if (interrupt.pending) return 0;
+  if (r < 0 && errno != EINTR)
+    return luaL_error(L, "could not wait: %s", strerror(errno));
+  lua_pushboolean(L, r > 0);
+  return 1;
+}
+
+static int f_fileno(lua_State *L) {
+  lua_pushinteger(L, to_poller(L)->fd);
+  return 1;
+}
+
+// An epoll instance is shared over a fork: the child's copy was closed there,
+// and its number may be another file by now.
+static int f_close(lua_State *L) {
+  struct poller *p = to_poller(L);
+  if (p->epoch == epoch_now() && p->fd >= 0) process_close(&p->fd);
+  p->fd = -1;
+  return 0;
+}
+
+static const luaL_Reg methods[] = {
+    {"add", f_add},       {"want_write", f_want_write},
+    {"remove", f_remove}, {"forget_read", f_forget_read},
+    {"wait", f_wait},     {"fileno", f_fileno},
+    {"close", f_close},   {"__gc", f_close},
+    {NULL, NULL},
+};
+
+void poller_open(lua_State *L) {
+  luaL_newmetatable(L, POLLER_NAME);
+  luaL_setfuncs(L, methods, 0);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+}

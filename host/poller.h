@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+// The one place that waits: an epoll instance over the pipes and pidfds of a
+// pool's workers, as a Lua object. Its fd is what pool:fileno() shows.
+#ifndef LUAPOOL_POLLER_H
+#define LUAPOOL_POLLER_H
+
+#include <lua.h>
+#include <stdbool.h>
+
+void poller_open(lua_State *L);
+
+// Ends this process's wait, or the next one, with nil. Async-signal-safe.
+void poller_interrupt(void);
+
+// Was there one since the last call?
+bool poller_interrupted(void);
+
+// poller() -> poller | nil, message
+int poller_f_new(lua_State *L);
+
+// poll({fd, ...}, seconds or nil) -> true: one is readable, false: time is up,
+// nil: interrupted
+int poller_f_poll(lua_State *L);
+
+#endif

@@ -1,0 +1,206 @@
+-- SPDX-License-Identifier: MIT
+-- One call of a pool: its items, which of them are cut into chunks and which
+-- are settled, and what comes out in the end. Knows no worker: the scheduler
+-- asks it for ranges of items and tells it what became of them.
+--
+-- Items have indexes 1..n. Each is uncut (in next..n, or in `returned`), with a
+-- worker, or settled: done, failed or dropped. The call is over when `pending`,
+-- the number of those not settled, is 0; earlier where an error decides it.
+
+local errors = require "luapool.error"
+local future = require "luapool.future"
+
+local M = {
+  -- Kinds of chunks, as host/frames.h has them.
+  MAP = 0,
+  STAR = 1,
+  CALL = 2,
+  -- Stands for a nil among results until they are handed out.
+  NIL = setmetatable({}, { __name = "luapool.nil" }),
+}
+
+local NIL = M.NIL
+local HUGE = math.maxinteger
+local min = math.min
+
+--- @type Call
+local Call = {}
+Call.__index = Call
+M.Call = Call
+
+local last_id = 0
+
+--- Makes a call.
+-- @param fields name, kind, items, n, and options: timeout, deadline_at,
+--   retries, on_error, chunksize, seed, nth, progress
+function M.new(scheduler, fields)
+  local self = setmetatable(fields, Call)
+  last_id = (last_id + 1) & 0xffffffff
+  self.id = last_id
+  self.next = 1
+  self.stop = HUGE -- items from here on are dropped
+  self.pending = self.n
+  self.returned = {}
+  self.uncut = self.n
+  self.results = {}
+  self.errors = {}
+  self.nils = 0
+  self.last_size = 0
+  self.future = future.new(scheduler, self)
+  return self
+end
+
+-- ------------------------------------------------------- handing out items
+
+--- Up to `want` items that lie together: first, number, times lost before;
+-- nothing where all are cut.
+function Call:peek(want)
+  local top = self.returned[#self.returned]
+  if top then
+    return top.first, min(top.n, want), top.tries
+  elseif self.next <= self.n then
+    return self.next, min(self.n - self.next + 1, want), 0
+  end
+end
+
+--- The first k items of what peek said are with a worker.
+function Call:advance(k)
+  self.uncut = self.uncut - k
+  local top = self.returned[#self.returned]
+  if not top then
+    self.next = self.next + k
+    return
+  end
+  top.first, top.n = top.first + k, top.n - k
+  if top.n == 0 then
+    table.remove(self.returned)
+  end
+end
+
+--- Items come back unstarted, or to be tried again.
+function Call:give_back(first, n, tries)
+  local kept = min(n, self.stop - first)
+  if self.over or kept <= 0 then
+    self.pending = self.pending - n
+    return
+  end
+  self.pending = self.pending - (n - kept)
+  self.uncut = self.uncut + kept
+  table.insert(self.returned, { first = first, n = kept, tries = tries })
+end
+
+--- Drops the uncut items from index `from` on.
+function Call:drop(from)
+  if from >= self.stop then
+    return
+  end
+  self.stop = from
+  local returned = self.returned
+  self.returned = {}
+  for _, range in ipairs(returned) do
+    self.uncut = self.uncut - range.n
+    self:give_back(range.first, range.n, range.tries)
+  end
+  local keep = math.max(self.next - 1, min(self.n, from - 1))
+  self.pending = self.pending - (self.n - keep)
+  self.uncut = self.uncut - (self.n - keep)
+  self.n = keep
+end
+
+-- ------------------------------------------------------------- settling
+
+--- n results from `first` on have been put into the list.
+function Call:took(first, n, nils)
+  self.pending = self.pending - n
+  self.nils = self.nils + nils
+  if self.on_settled then
+    self.on_settled(first, n)
+  end
+end
+
+--- The result of an apply, as a packed list.
+function Call:took_values(values)
+  self.pending = self.pending - 1
+  self.values = values
+end
+
+--- Item `index` has failed. Returns true where that decides the call: the items
+-- behind it need not be started.
+function Call:failed(index, e)
+  self.pending = self.pending - 1
+  e.name = e.name or self.name
+  if self.kind ~= M.CALL then
+    e.index = e.index or index
+  end
+  self.errors[index] = e
+  if self.on_settled then
+    self.on_settled(index, 1)
+  end
+  if self.on_error == "collect" or self.open_ended then
+    return false
+  end
+  if not self.lowest or index < self.lowest then
+    self.lowest = index
+    return true
+  end
+  return false
+end
+
+--- The list of results as the caller gets it: with `n` where one is nil.
+function Call:list()
+  local results = self.results
+  if self.nils > 0 then
+    local n = self.size
+    for i = 1, n do
+      if results[i] == NIL then
+        results[i] = nil
+      end
+    end
+    results.n = n
+  end
+  return results
+end
+
+--- Settles the future by what the items have come to.
+function Call:complete()
+  local f = self.future
+  if self.open_ended then -- its iterator looks at the outcome
+    return
+  end
+  if self.lowest then
+    return future.fail(f, self.errors[self.lowest])
+  elseif self.kind == M.CALL then
+    return future.finish(f, self.values)
+  elseif self.on_error == "collect" then
+    if next(self.errors) then
+      self.nils = self.nils + 1 -- a failed item leaves a hole as well
+    end
+    return future.finish(f, { n = 2, self:list(), self.errors })
+  end
+  return future.finish(f, { n = 1, self:list() })
+end
+
+--- Settles the future with an error of the whole call. A call that collects
+-- errors has one for each item that has no result.
+function Call:abort(e)
+  e.name = e.name or self.name
+  if self.open_ended then
+    return
+  elseif self.kind == M.CALL then
+    return future.fail(self.future, e)
+  elseif self.on_error ~= "collect" or e.kind ~= "timeout" then
+    if e.kind == "timeout" then
+      e.results = self:list()
+    end
+    return future.fail(self.future, e)
+  end
+  for i = 1, self.size do
+    if self.results[i] == nil and not self.errors[i] then
+      self.errors[i] = errors.new(e.kind, e.message,
+        { index = i, name = self.name })
+    end
+  end
+  return self:complete()
+end
+
+return M

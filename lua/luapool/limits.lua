@@ -1,0 +1,113 @@
+-- SPDX-License-Identifier: MIT
+-- Time limits: of a task, of a call, of a worker that was told to end. A
+-- process that was stopped for a while does not find them all passed.
+
+local host = require "luapool.host"
+local errors = require "luapool.error"
+
+local clock, min = host.clock, math.min
+
+local M = {}
+
+-- When the item that the seat runs is out of time. An item that has not been
+-- seen to start has all of it.
+local function task_limit(self, seat, now)
+  local chunk, claimed = seat:current()
+  local timeout = chunk and chunk.call.timeout
+  if not timeout then
+    return nil
+  elseif claimed <= chunk.done then
+    return now + timeout
+  end
+  local stopped = self.frozen - chunk.frozen
+  return seat.handle:started() + timeout + stopped, chunk
+end
+
+local function earlier(a, b)
+  return a and b and min(a, b) or a or b
+end
+
+--- The time at which the next of the scheduler's limits passes; nil: never.
+function M.next(self)
+  local at
+  if self.deadlines > 0 then
+    for call in pairs(self.calls) do
+      at = earlier(at, call.deadline_at)
+    end
+  end
+  if self.timed > 0 or self.dying > 0 then
+    local now = clock()
+    for _, seat in ipairs(self.seats) do
+      if seat.handle then
+        at = earlier(at, seat:next_timer())
+        if self.timed > 0 and not seat.doom then
+          at = earlier(at, task_limit(self, seat, now))
+        end
+      end
+    end
+  end
+  return at
+end
+
+local function timeout_error(what, seconds)
+  return errors.new("timeout", ("%s took more than %g s"):format(what, seconds))
+end
+
+local function expire_tasks(self, now)
+  for _, seat in ipairs(self.seats) do
+    if seat:open() and seat.outstanding > 0 then
+      local limit, chunk = task_limit(self, seat, now)
+      if chunk and limit <= now then
+        local call = chunk.call
+        seat:kill_item(call, chunk.first + chunk.done,
+          timeout_error("the task", call.timeout))
+      end
+    end
+  end
+end
+
+local function expire_calls(self, now)
+  if self.deadlines > 0 then
+    for _, call in ipairs(self:all_calls()) do
+      if call.deadline_at and call.deadline_at <= now then
+        self:stop(call, timeout_error("the call", call.deadline))
+      end
+    end
+  end
+end
+
+local function expire_seats(self, now)
+  for _, seat in ipairs(self.seats) do
+    local at = seat.handle and seat:next_timer()
+    if at and at <= now then
+      seat:overdue()
+    end
+  end
+end
+
+--- Does what is due.
+function M.expire(self)
+  if self.timed > 0 or self.deadlines > 0 or self.dying > 0 then
+    local now = clock()
+    expire_tasks(self, now)
+    expire_calls(self, now)
+    expire_seats(self, now)
+  end
+end
+
+--- This process was stopped: no limit of ours has passed in that time.
+function M.thaw(self, seconds)
+  self.frozen = self.frozen + seconds
+  for call in pairs(self.calls) do
+    if call.deadline_at then
+      call.deadline_at = call.deadline_at + seconds
+    end
+  end
+  for _, seat in ipairs(self.seats) do
+    if seat.kill_at then
+      seat.kill_at = seat.kill_at + seconds
+    end
+  end
+end
+
+return M

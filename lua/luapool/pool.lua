@@ -1,0 +1,594 @@
+-- SPDX-License-Identifier: MIT
+--- A pool of worker processes, in the shape of `multiprocessing.Pool`.
+--
+--    local pool <close> = luapool.Pool()
+--    local squares = pool:map(function(x) return x * x end, { 1, 2, 3 })
+--
+-- A function `f` is a function, a callable table, or a name "module.function".
+-- `items` is a list (with `n` where it has holes) or an iterator function.
+-- Every call takes `opts`, a table; a plain number in its place is `chunksize`.
+--
+-- Options of the calls: `chunksize` (items a message; default: by measured task
+-- time), `timeout` (seconds a task may run), `deadline` (seconds the whole call
+-- may take), `retries` (of tasks whose worker was lost), `on_error` ("raise" or
+-- "collect": results, errors), `progress`; of the async ones also `callback`
+-- and `error_callback`; of the imaps `buffersize`.
+-- @module luapool.pool
+
+local host = require "luapool.host"
+local calls = require "luapool.call"
+local errors = require "luapool.error"
+local imap = require "luapool.imap"
+local inline = require "luapool.inline"
+local options = require "luapool.options"
+local registry = require "luapool.registry"
+local scheduler = require "luapool.scheduler"
+local supervisor = require "luapool.supervisor"
+local worker = require "luapool.worker"
+
+local check, pack, unpack = options.check, table.pack, table.unpack
+
+local M = {}
+
+--- @type Pool
+local Pool = { __name = "luapool.Pool", __luapool = "pool" }
+local methods = {}
+Pool.__index = methods
+M.Pool = Pool
+
+-- ---------------------------------------------------------------- making one
+
+local pool_options = {
+  processes = check.count,
+  [1] = check.count,
+  initializer = check["function"],
+  initargs = check.table,
+  maxtasksperchild = check.positive,
+  start_method = options.one_of("fork", "spawn"),
+  timeout = check.seconds,
+  retries = check.count,
+  seed = check.integer,
+  max_restarts = check.count,
+}
+
+-- One worker per usable CPU; inside a worker, its share of them.
+local function default_size()
+  return math.max(1, host.cpu_count() // (worker.size or 1))
+end
+
+local function start(o)
+  local initargs = o.initargs or {}
+  local size = o.processes or o[1] or default_size()
+  return (size == 0 and inline or scheduler).new {
+    size = math.tointeger(size),
+    start_method = o.start_method or "fork",
+    initializer = o.initializer,
+    initargs = pack(unpack(initargs, 1, initargs.n or #initargs)),
+    maxtasksperchild = o.maxtasksperchild,
+    max_restarts = o.max_restarts or 10,
+    registered = registry.since,
+    state = "open",
+  }
+end
+
+--- Makes a pool. Its workers are forked here and now.
+-- @param o number of processes, or a table: processes (or [1]), initializer,
+--   initargs, maxtasksperchild, start_method ("fork" or "spawn"), timeout
+--   (seconds), retries, seed, max_restarts
+-- @treturn Pool
+-- @raise kind `broken` where no worker can be started
+function M.new(o)
+  if type(o) == "number" then
+    o = { processes = options.argument(2, 1, "Pool", o, check.count) }
+  end
+  o = options.options(2, 1, "Pool", o, pool_options)
+  local s = start(o)
+  local self = setmetatable({
+    scheduler = s,
+    timeout = o.timeout,
+    retries = o.retries,
+    seed = o.seed and math.tointeger(o.seed),
+    calls = 0,
+  }, Pool)
+  s.pool = self -- whoever holds a future of it holds the pool
+  return self
+end
+
+-- ---------------------------------------------------------- checking a call
+
+local call_options = {
+  chunksize = check.positive,
+  timeout = check.seconds,
+  deadline = check.seconds,
+  retries = check.count,
+  on_error = options.one_of("raise", "collect"),
+  progress = function(v)
+    local t = type(v)
+    if t ~= "boolean" and t ~= "string" and not options.callable(v) then
+      return "boolean, label or function expected, got " .. t
+    end
+  end,
+}
+
+local function extended(more)
+  for k, v in pairs(call_options) do
+    more[k] = v
+  end
+  return more
+end
+
+local async_options = extended {
+  callback = check["function"],
+  error_callback = check["function"],
+}
+local imap_options = extended { buffersize = check.positive }
+
+local function call_opts(level, name, opts, known)
+  if type(opts) == "number" then
+    opts = { chunksize = opts }
+  end
+  return options.options(level + 1, 3, name, opts, known)
+end
+
+-- Refuses a pool that takes no more calls.
+local function usable(self)
+  local s = self.scheduler
+  if not s:owned() then
+    errors.raise("closed", "the pool belongs to another process")
+  elseif s.broken then
+    error(errors.copy(s.broken), 0)
+  elseif s.state ~= "open" then
+    errors.raise("closed", "the pool is " .. s.state)
+  end
+end
+
+-- What all calls have in common. The level is that of the caller's caller.
+local function new_call(self, level, name, f, opts, known)
+  local task, given = options.task(level + 1, 1, name, f)
+  opts = call_opts(level + 1, name, opts, known)
+  usable(self)
+  self.calls = self.calls + 1
+  return {
+    f = task,
+    name = given or registry.name_of(task),
+    timeout = self.scheduler.size > 0 and (opts.timeout or self.timeout) or nil,
+    retries = opts.retries or self.retries,
+    chunksize = opts.chunksize and math.tointeger(opts.chunksize),
+    on_error = opts.on_error,
+    deadline = opts.deadline,
+    deadline_at = opts.deadline and host.clock() + opts.deadline,
+    seed = self.seed,
+    nth = self.calls,
+    options = opts,
+  }
+end
+
+local function submit(self, fields)
+  local s = self.scheduler
+  local call = calls.new(s, fields)
+  call.future.callback = fields.options.callback
+  call.future.error_callback = fields.options.error_callback
+  s:submit(call)
+  return call.future
+end
+
+-- Gives the call's function its bytes, which go to each worker once.
+local function encode_function(self, fields)
+  local s = self.scheduler
+  fields.scope = {}
+  if s.size == 0 then
+    return
+  end
+  local bytes, message = host.pack(s.session, fields.scope, "f", false,
+    fields.f)
+  if not bytes then
+    errors.raise("encode", message, { name = fields.name })
+  end
+  fields.bytes = bytes
+end
+
+-- The function and its arguments as one message, so that what they share stays
+-- shared. Where that fails it says which of them cannot travel.
+local function encode_apply(self, fields, args, n)
+  local s, message = self.scheduler, nil
+  local scope = {}
+  fields.scope = scope
+  if s.size > 0 then
+    fields.bytes = host.pack(s.session, scope, "args", true, fields.f,
+      unpack(args, 1, n))
+    if not fields.bytes then
+      message = select(2, host.pack(s.session, nil, "f", false, fields.f))
+    end
+  else
+    fields.bytes = host.pack(s.session, scope, "args", true,
+      unpack(args, 1, n))
+  end
+  if not fields.bytes then
+    if type(message) ~= "string" then
+      message = select(2, host.pack(s.session, nil, "args", true,
+        unpack(args, 1, n)))
+    end
+    errors.raise("encode", message, { name = fields.name })
+  end
+end
+
+-- ------------------------------------------------------------------- items
+
+local function list_of(items)
+  local n = rawget(items, "n")
+  n = math.type(n) == "integer" and n >= 0 and n or #items
+  if not getmetatable(items) then
+    return items, n
+  end
+  local list = {}
+  for i = 1, n do
+    list[i] = items[i]
+  end
+  return list, n
+end
+
+local function read_all(source)
+  local list, n = {}, 0
+  for item in source do
+    n = n + 1
+    list[n] = item
+  end
+  return list, n
+end
+
+local function check_items(level, name, items)
+  if type(items) ~= "table" and type(items) ~= "function" then
+    options.bad(level + 1, 2, name, "table or iterator function expected, got "
+      .. (items == nil and "nil" or type(items)))
+  end
+end
+
+local function check_argument_list(level, name, i, item)
+  if type(item) ~= "table" then
+    options.bad(level + 1, 2, name,
+      ("table expected as items[%d], got %s"):format(i, type(item)))
+  end
+end
+
+local function all_items(level, name, items, kind)
+  check_items(level + 1, name, items)
+  local list, n
+  if type(items) == "function" then
+    list, n = read_all(items)
+  else
+    list, n = list_of(items)
+  end
+  if kind == calls.STAR then
+    for i = 1, n do
+      check_argument_list(level + 1, name, i, list[i])
+    end
+  end
+  return list, n
+end
+
+-- ------------------------------------------------------------ the map family
+
+local function start_map(self, name, kind, known, f, items, opts)
+  local fields = new_call(self, 4, name, f, opts, known)
+  fields.kind = kind
+  fields.items, fields.n = all_items(4, name, items, kind)
+  encode_function(self, fields)
+  return submit(self, fields)
+end
+
+local function start_apply(self, name, known, f, args, opts)
+  options.argument(4, 2, name, args, check.table, true)
+  args = args or {}
+  local fields = new_call(self, 4, name, f, opts, known)
+  fields.kind, fields.n = calls.CALL, 1
+  encode_apply(self, fields, args, args.n or #args)
+  return submit(self, fields)
+end
+
+local function settled(future)
+  return future.state ~= "pending"
+end
+
+-- The result of a call that nobody else can wait for: interrupted, it ends.
+local function wait_for(self, future)
+  local s = self.scheduler
+  future.seen = true
+  if not settled(future) then
+    local ok, e = pcall(s.run_until, s, settled, future)
+    if not ok then
+      if s:owned() and not settled(future) then
+        s:cancel(future.call)
+      end
+      error(e, 0)
+    end
+  end
+  if future.error then
+    error(future.error, 0)
+  end
+  return unpack(future.values, 1, future.values.n)
+end
+
+-- A source that is a list, one item at a time.
+local function list_reader(items)
+  local list, n = list_of(items)
+  local i = 0
+  return function()
+    i = i + 1
+    return i <= n, list[i]
+  end
+end
+
+local function iterator_reader(source, kind)
+  local i = 0
+  return function()
+    local item = source()
+    if item == nil then
+      return false
+    end
+    i = i + 1
+    if kind == calls.STAR and type(item) ~= "table" then
+      error(("item %d of the source is no table"):format(i), 0)
+    end
+    return true, item
+  end
+end
+
+local function start_imap(self, name, ordered, f, items, opts)
+  local fields = new_call(self, 4, name, f, opts, imap_options)
+  check_items(4, name, items)
+  fields.kind, fields.n = calls.MAP, 0
+  fields.items = {}
+  fields.open_ended = true
+  fields.growth = 2
+  encode_function(self, fields)
+  local read = type(items) == "table" and list_reader(items)
+    or iterator_reader(items, fields.kind)
+  local call = calls.new(self.scheduler, fields)
+  self.scheduler:submit(call)
+  return imap.new(self.scheduler, call, read, ordered,
+    fields.options.buffersize)
+end
+
+-- The calls, with the pool in front. Each stands behind exactly one function
+-- that a user calls (a method here, a function of the module): the levels of
+-- the errors of wrong use count on that.
+local impl = {}
+M.impl = impl
+
+function impl.map(self, f, items, opts)
+  return wait_for(self,
+    (start_map(self, "map", calls.MAP, call_options, f, items, opts)))
+end
+
+function impl.map_async(self, f, items, opts)
+  local future = start_map(self, "map_async", calls.MAP, async_options, f,
+    items, opts)
+  return future
+end
+
+function impl.starmap(self, f, items, opts)
+  return wait_for(self,
+    (start_map(self, "starmap", calls.STAR, call_options, f, items, opts)))
+end
+
+function impl.starmap_async(self, f, items, opts)
+  local future = start_map(self, "starmap_async", calls.STAR, async_options, f,
+    items, opts)
+  return future
+end
+
+function impl.apply(self, f, args, opts)
+  return wait_for(self,
+    (start_apply(self, "apply", call_options, f, args, opts)))
+end
+
+function impl.apply_async(self, f, args, opts)
+  local future = start_apply(self, "apply_async", async_options, f, args, opts)
+  return future
+end
+
+function impl.imap(self, f, items, opts)
+  local it, _, _, closing = start_imap(self, "imap", true, f, items, opts)
+  return it, nil, nil, closing
+end
+
+function impl.imap_unordered(self, f, items, opts)
+  local it, _, _, closing = start_imap(self, "imap_unordered", false, f, items,
+    opts)
+  return it, nil, nil, closing
+end
+
+-- Hands values on, so that the call before is no tail call, which would take
+-- a level out of the stack.
+local function values(...)
+  return ...
+end
+
+--- Stands behind a function that a user calls.
+M.values = values
+
+--- Runs f with each of these arguments, waits for it.
+-- @return all that `f(table.unpack(args, 1, args.n or #args))` returns
+-- @raise `luapool.Error`
+function methods:apply(f, args, opts)
+  return values(impl.apply(self, f, args, opts))
+end
+
+--- As apply, without waiting.
+-- @treturn luapool.future.Future
+function methods:apply_async(f, args, opts)
+  return values(impl.apply_async(self, f, args, opts))
+end
+
+--- The first value of f(item) for each item, in the order of the items.
+-- @treturn table a list; it has `n` only where a result is nil
+-- @raise the `luapool.Error` of the lowest failing index
+function methods:map(f, items, opts)
+  return values(impl.map(self, f, items, opts))
+end
+
+--- As map, without waiting.
+-- @treturn luapool.future.Future whose get returns the list
+function methods:map_async(f, items, opts)
+  return values(impl.map_async(self, f, items, opts))
+end
+
+--- As map; each item is an argument list.
+function methods:starmap(f, argslist, opts)
+  return values(impl.starmap(self, f, argslist, opts))
+end
+
+--- As starmap, without waiting.
+function methods:starmap_async(f, argslist, opts)
+  return values(impl.starmap_async(self, f, argslist, opts))
+end
+
+--- `for i, v in pool:imap(f, items) do`: results in order, read lazily.
+function methods:imap(f, items, opts)
+  return values(impl.imap(self, f, items, opts))
+end
+
+--- As imap, in the order of completion; i is the item's index.
+function methods:imap_unordered(f, items, opts)
+  return values(impl.imap_unordered(self, f, items, opts))
+end
+
+-- ------------------------------------------------------------------- ending
+
+local function report_unseen(self)
+  local s = self.scheduler
+  for f in pairs(s.unseen) do
+    io.stderr:write("luapool: a failed call that nobody asked about: ",
+      tostring(f.error), "\n")
+  end
+  s.unseen = {}
+end
+
+local function gone(s)
+  return supervisor.all_gone(s)
+end
+
+local function finish(self)
+  local s = self.scheduler
+  s.poller:close()
+  s.state = "ended"
+  report_unseen(self)
+end
+
+--- No more tasks. Returns at once; idempotent.
+function methods:close()
+  local s = self.scheduler
+  if s:owned() and s.state == "open" then
+    s.state = "closed"
+    supervisor.retire(s)
+  end
+end
+
+local function join(self, timeout)
+  local s = self.scheduler
+  if s.state == "ended" or not s:owned() then
+    return
+  end
+  local function over()
+    return next(s.calls) == nil and gone(s)
+  end
+  if not over() and not s:run_until(over, nil, timeout) then
+    errors.raise("timeout",
+      ("the pool has not ended within %g s"):format(timeout))
+  end
+  finish(self)
+end
+
+--- Waits until every task submitted is done and every worker reaped.
+-- @number[opt] timeout seconds
+-- @raise a plain string before close; kind `timeout`: it may be called again
+function methods:join(timeout)
+  options.argument(2, 1, "join", timeout, check.number, true)
+  if self.scheduler.state == "open" and self.scheduler:owned() then
+    error("the pool is open: close or terminate it before join", 2)
+  end
+  join(self, timeout)
+end
+
+--- Ends every worker at once; pending futures fail as `terminated`.
+function methods:terminate()
+  local s = self.scheduler
+  if not s:owned() or s.state == "ended" then
+    return
+  end
+  s.state = "terminated"
+  supervisor.kill_all(s)
+  s:stop_all(errors.new("terminated", "the pool was terminated"))
+  s:settle()
+  finish(self)
+end
+
+--- Waits for the running tasks, then replaces every worker by a fresh fork of
+-- this process as it is now.
+function methods:restart()
+  usable(self)
+  supervisor.restart(self.scheduler)
+end
+
+--- Makes progress: takes results in, sends work out, runs callbacks.
+-- @number[opt=0] timeout seconds to wait for something to happen
+function methods:poll(timeout)
+  options.argument(2, 1, "poll", timeout, check.number, true)
+  local s = self.scheduler
+  if s:owned() and s.state ~= "ended" then
+    s:step(math.max(0, timeout or 0))
+  end
+end
+
+--- A descriptor that is readable when poll has something to do.
+-- @treturn integer
+function methods:fileno()
+  return self.scheduler:fileno()
+end
+
+-- ------------------------------------------------------------------ looking
+
+--- What the workers have done.
+-- @treturn table a list, one table a worker: pid, tasks, busy (seconds),
+--   bytes_in, bytes_out, restarts; their totals beside it
+function methods:stats()
+  local all = { tasks = 0, busy = 0, bytes_in = 0, bytes_out = 0,
+    restarts = 0 }
+  for i, seat in ipairs(self.scheduler.seats) do
+    all[i] = seat:stats()
+    for name, total in pairs(all) do
+      if type(name) == "string" then
+        all[name] = total + all[i][name]
+      end
+    end
+  end
+  return all
+end
+
+function Pool:__len()
+  return self.scheduler.size
+end
+
+function Pool:__tostring()
+  local s = self.scheduler
+  local state = not s:owned() and "closed" or s.broken and "broken" or s.state
+  return ("luapool.Pool (%s, %d workers)"):format(
+    state == "ended" and "terminated" or state, s.size)
+end
+
+--- Leaving the scope closes and joins; by an error, terminates.
+function Pool:__close(e)
+  if not self.scheduler:owned() then
+    return
+  elseif e ~= nil then
+    return self:terminate()
+  end
+  self:close()
+  join(self)
+end
+
+function Pool:__gc()
+  self:terminate()
+end
+
+return M

@@ -1,0 +1,44 @@
+-- SPDX-License-Identifier: MIT
+-- Values that travel by a name of the user's: luapool.register. The codec keeps
+-- the names; this file keeps their order, so that a pool can tell which of them
+-- a worker made earlier still has to be sent.
+
+local host = require "luapool.host"
+
+local M = {}
+
+local names = {}
+local position = {} -- name -> index in names
+
+--- Gives a table or function a name under which it travels by reference.
+function M.register(name, value)
+  host.register(name, value)
+  if position[name] then
+    names[position[name]] = false -- the newest comes last
+  end
+  table.insert(names, name)
+  position[name] = #names
+end
+
+--- How many registrations there were; with i, the name of that one (false where
+-- it was registered anew since).
+function M.since(i)
+  if i then
+    return names[i]
+  end
+  return #names
+end
+
+--- How an error names a function: file:line.
+function M.name_of(f)
+  if type(f) ~= "function" then
+    return nil
+  end
+  local info = debug.getinfo(f, "S")
+  if info.what == "C" then
+    return nil
+  end
+  return ("%s:%d"):format(info.short_src, info.linedefined)
+end
+
+return M

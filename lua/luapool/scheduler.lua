@@ -1,0 +1,555 @@
+-- SPDX-License-Identifier: MIT
+-- Who runs what, and when: keeps the queue of calls and every worker supplied,
+-- hears of what became of the items, and settles futures. There is no thread:
+-- all of it happens in step, which waits once.
+
+local host = require "luapool.host"
+local errors = require "luapool.error"
+local balance = require "luapool.balance"
+local calls = require "luapool.call"
+local limits = require "luapool.limits"
+local sizing = require "luapool.sizing"
+local seats = require "luapool.seat"
+local supervisor = require "luapool.supervisor"
+
+local clock, min, max = host.clock, math.min, math.max
+
+--- @type Scheduler
+local Scheduler = {}
+Scheduler.__index = Scheduler
+
+local M = {}
+
+--- Starts a pool's workers.
+-- @param o size, start_method, initializer, initargs, maxtasksperchild,
+--   max_restarts, registered
+-- @return the scheduler
+-- @raise kind `broken` where no worker can be started
+function M.new(o)
+  local poller, message = host.poller()
+  if not poller then
+    errors.raise("broken", message)
+  end
+  local self = setmetatable(o, Scheduler)
+  self.epoch = host.epoch()
+  self.poller = poller
+  self.session = host.session(0)
+  self.seats, self.idle = {}, {}
+  self.saturated = false -- no seat can be given a second chunk
+  self.items_out = 0 -- with the workers, not answered
+  self.events = {}
+  self.queue, self.first, self.last = {}, 1, 0
+  self.calls = {} -- all that are not over
+  self.submitted, self.serial = 0, 0
+  self.deadlines = 0 -- calls that have one
+  self.timed = 0 -- chunks of calls with a time limit per task
+  self.dying = 0 -- seats that have one until which to end
+  self.frozen = 0 -- seconds that this process was stopped, in all
+  self.finished = {} -- calls over, their futures not settled yet
+  self.unseen = {}
+  self.abandoned = {}
+  self.grace = 0.1
+  for number = 1, self.size do
+    self.seats[number] = seats.new(self, number)
+  end
+  supervisor.start(self)
+  return self
+end
+
+--- Is this the process that made it?
+function Scheduler:owned()
+  return self.epoch == host.epoch()
+end
+
+-- --------------------------------------------------------------- the queue
+
+local function enqueue(self, call)
+  if not call.queued then
+    self.last = self.last + 1
+    self.queue[self.last] = call
+    call.queued = true
+  end
+end
+
+local function enqueue_first(self, call)
+  if not call.queued then
+    self.first = self.first - 1
+    self.queue[self.first] = call
+    call.queued = true
+  end
+end
+
+-- The first call that has an item to run.
+local function next_call(self)
+  while self.first <= self.last do
+    local call = self.queue[self.first]
+    if not call.over and call:peek(1) then
+      return call
+    end
+    self.queue[self.first] = nil
+    self.first = self.first + 1
+    call.queued = false
+  end
+end
+
+-- ------------------------------------------------------------------ chunks
+
+-- Items that a worker may still be given before it is replaced.
+local function allowance(self, seat)
+  return self.maxtasksperchild and self.maxtasksperchild - seat.taken
+    or math.maxinteger
+end
+
+-- Sends the seat one more chunk; false where there is nothing for it.
+local function send_next(self, seat)
+  local call = next_call(self)
+  local most = allowance(self, seat)
+  if not call or most <= 0 or not seat:open() then
+    return false
+  end
+  return seat:send(call, min(sizing.items(call, self.size), most))
+end
+
+--- The seat has answered a chunk.
+function Scheduler:chunk_over(seat, chunk)
+  self.saturated = false
+  if chunk.call.timeout then
+    self.timed = self.timed - 1
+  end
+  if seat.handle and not chunk.call.one_by_one then
+    local call = chunk.call
+    if call.kind == calls.CALL then
+      self.per_apply = sizing.measure(seat, self.per_apply)
+    else
+      call.per_item = sizing.measure(seat, call.per_item)
+    end
+  end
+  if seat.outstanding == 0 then
+    self:seat_idle(seat)
+  end
+end
+
+--- The seat has nothing to do.
+function Scheduler:seat_idle(seat)
+  if seat:open() and not seat.idle then
+    seat.idle = true
+    self.idle[#self.idle + 1] = seat
+  end
+end
+
+-- Takes an idle seat, the one that was busy last: its memory is warm.
+local function take_idle(self)
+  local n = #self.idle
+  while n > 0 do
+    local seat = self.idle[n]
+    self.idle[n] = nil
+    n = n - 1
+    seat.idle = false
+    if seat:open() and seat.outstanding == 0 then
+      return seat
+    end
+  end
+end
+
+-- -------------------------------------------------------------- dispatch
+
+-- Gives one chunk to every idle seat, then a second one to every seat.
+local function supply(self)
+  while next_call(self) do
+    local seat = take_idle(self)
+    if not seat then
+      break
+    end
+    send_next(self, seat)
+    seat:flush()
+    if seat.outstanding == 0 then
+      self:seat_idle(seat)
+    end
+  end
+  if not self.saturated and next_call(self) then
+    for _, seat in ipairs(self.seats) do
+      if seat.outstanding == 1 and send_next(self, seat) then
+        seat:flush()
+      end
+    end
+    self.saturated = true
+  end
+end
+
+-- Fills up one seat that has just answered.
+local function refill(self, seat)
+  if not seat:open() then
+    return
+  end
+  while seat.outstanding < sizing.depth(seat, self.per_apply)
+    and send_next(self, seat) do
+  end
+  seat:flush()
+end
+
+--- Sends what can be sent.
+function Scheduler:dispatch()
+  supply(self)
+  while self.items_out > self.size - #self.idle and #self.idle > 0
+    and not next_call(self) and balance.take_over(self) do
+    supply(self)
+  end
+  supervisor.retire(self)
+end
+
+--- A new call.
+function Scheduler:submit(call)
+  self.submitted = self.submitted + 1
+  self.calls[call] = true
+  call.number = self.submitted
+  call.size = call.n
+  call.seats = {}
+  call.one_by_one = call.timeout ~= nil or (call.retries or 0) > 0
+  if call.deadline_at then
+    self.deadlines = self.deadlines + 1
+  end
+  if call.pending == 0 and not call.open_ended then
+    self:over(call)
+    return self:settle()
+  end
+  enqueue(self, call)
+  host.busy(true)
+  if #self.idle > 0 or not self.saturated then
+    self:dispatch()
+  end
+  host.busy(false)
+end
+
+--- More items of a call that is open-ended.
+function Scheduler:more(call)
+  enqueue(self, call)
+  self:dispatch()
+end
+
+-- --------------------------------------------------------------- outcomes
+
+function Scheduler:items_done(call, first, n, nils)
+  if call.over then
+    return
+  end
+  call:took(first, n, nils)
+  self:check(call)
+end
+
+function Scheduler:values_done(call, values)
+  if not call.over then
+    call:took_values(values)
+    self:check(call)
+  end
+end
+
+function Scheduler:item_failed(call, index, e)
+  if call.over then
+    return
+  end
+  if call:failed(index, e) then
+    self:drop(call, index + 1)
+  end
+  self:check(call)
+end
+
+--- A worker died over this item.
+function Scheduler:item_lost(call, index, tries, e)
+  if not call.over and tries < (call.retries or 0) then
+    call:give_back(index, 1, tries + 1)
+    return enqueue_first(self, call)
+  end
+  self:item_failed(call, index, e)
+end
+
+--- Items come back unstarted.
+function Scheduler:returned(call, first, n, tries)
+  call:give_back(first, n, tries)
+  if call:peek(1) and not call.over then
+    enqueue_first(self, call)
+  end
+  self:check(call)
+end
+
+--- What has not started of the call's items from `from` on never will.
+function Scheduler:drop(call, from)
+  call:drop(from)
+  for _, seat in ipairs(self.seats) do
+    if seat.handle and seat.outstanding > 0 then
+      for i = seat.tail, seat.head, -1 do
+        local chunk = seat.chunks[i]
+        if chunk.call == call then
+          local first, n = seat:revoke(chunk, max(0, from - chunk.first))
+          if n > 0 then
+            call:give_back(first, n, chunk.tries)
+          end
+        end
+      end
+      seat:skip_empty()
+    end
+  end
+end
+
+-- Is an item before the lowest failed one still to come?
+local function lower_pending(self, call)
+  if call.next < call.lowest then
+    return true
+  end
+  for _, range in ipairs(call.returned) do
+    if range.first < call.lowest then
+      return true
+    end
+  end
+  for _, seat in ipairs(self.seats) do
+    for i = seat.head or 1, seat.tail or 0 do
+      local chunk = seat.chunks[i]
+      if chunk and chunk.call == call and chunk.done < chunk.n
+        and chunk.first + chunk.done < call.lowest then
+        return true
+      end
+    end
+  end
+  return false
+end
+
+--- Is the call over?
+function Scheduler:check(call)
+  if call.over or call.open_ended then
+    return
+  elseif call.pending <= 0
+    or call.lowest and not lower_pending(self, call) then
+    self:over(call)
+  end
+end
+
+--- The call is over; with an error, that is its outcome. The future is settled
+-- at the end of the step, when the scheduler can be called again.
+function Scheduler:over(call, e)
+  call.over = true
+  call.outcome = e
+  self.calls[call] = nil
+  if call.deadline_at then
+    self.deadlines = self.deadlines - 1
+  end
+  for _, seat in ipairs(call.seats) do
+    if seat.handle and seat.scopes[call.id] then
+      table.insert(seat.forget, call.id)
+    end
+  end
+  table.insert(self.finished, call)
+end
+
+--- Settles the futures of calls that are over, and runs their callbacks.
+function Scheduler:settle()
+  while self.finished[1] do
+    local list = self.finished
+    self.finished = {}
+    for _, call in ipairs(list) do
+      if call.outcome then
+        call:abort(call.outcome)
+      else
+        call:complete()
+      end
+    end
+  end
+end
+
+-- Kills what the call has running.
+local function kill_running(self, call, e)
+  for _, seat in ipairs(self.seats) do
+    local chunk, claimed
+    if seat:open() and seat.outstanding > 0 then
+      chunk, claimed = seat:current()
+    end
+    if chunk and chunk.call == call and claimed > chunk.done then
+      seat:kill_item(call, chunk.first + chunk.done, e)
+    end
+  end
+end
+
+--- Ends a call before its time with an error: drops and kills. A result that
+-- has come in, or a worker has finished, counts first.
+function Scheduler:stop(call, e)
+  if call.over then
+    return
+  end
+  self:drop(call, 1)
+  self:over(call, e)
+  kill_running(self, call, e)
+  self:dispatch()
+end
+
+--- Nobody wants the call's results any more. What runs is left to end.
+function Scheduler:leave(call)
+  if not call.over then
+    self:drop(call, 1)
+    self:over(call)
+    self:dispatch()
+  end
+end
+
+--- The same from a finalizer: at the next step.
+function Scheduler:abandon(call)
+  table.insert(self.abandoned, call)
+end
+
+local function leave_abandoned(self)
+  while self.abandoned[1] do
+    self:leave(table.remove(self.abandoned))
+  end
+end
+
+function Scheduler:cancel(call)
+  host.busy(true)
+  self:stop(call, errors.new("cancelled", "cancelled"))
+  host.busy(false)
+  self:settle()
+end
+
+--- Ends every call with an error; what runs is the caller's to kill.
+function Scheduler:stop_all(e)
+  for _, call in ipairs(self:all_calls()) do
+    self:drop(call, 1)
+    self:over(call, errors.copy(e))
+  end
+end
+
+-- In the order in which they were made.
+function Scheduler:all_calls()
+  local list = {}
+  for call in pairs(self.calls) do
+    table.insert(list, call)
+  end
+  table.sort(list, function(a, b) return a.number < b.number end)
+  return list
+end
+
+--- Has an item of the call been started, and is not done?
+function Scheduler:is_running(call)
+  for _, seat in ipairs(self.seats) do
+    if seat.handle and seat.outstanding > 0 then
+      local chunk, claimed = seat:current()
+      if chunk and chunk.call == call and claimed > chunk.done then
+        return true
+      end
+    end
+  end
+  return false
+end
+
+-- ---------------------------------------------------------------- failures
+
+--- The initializer failed: nothing will ever run.
+function Scheduler:fail_start(e)
+  if not self.broken then
+    self.broken = e
+    self:stop_all(e)
+  end
+end
+
+--- A failed future whose error nobody has looked at.
+function Scheduler:unseen_failure(f)
+  if f.error.kind ~= "terminated" then
+    self.unseen[f] = true
+  end
+end
+
+function Scheduler:seen_failure(f)
+  self.unseen[f] = nil
+end
+
+-- ----------------------------------------------------------------- the step
+
+local function earlier(a, b)
+  return a and b and min(a, b) or a or b
+end
+
+--- The time at which something has to be done without any event; nil: never.
+function Scheduler:next_timer()
+  return earlier(self.restless_at,
+    earlier(supervisor.next_timer(self), limits.next(self)))
+end
+
+local READ, WRITE = 0, 1
+
+local function handle_event(self, event)
+  local seat, kind = self.seats[event >> 2], event & 3
+  if not seat or not seat.handle then
+    return -- an interrupt, or an event of one that ended earlier in this step
+  elseif kind == READ then
+    seat:receive()
+    refill(self, seat)
+  elseif kind == WRITE then
+    seat:flush()
+  else
+    supervisor.ended(self, seat)
+  end
+end
+
+-- Ctrl-C came while the scheduler could not be left.
+function Scheduler:interrupted()
+  host.interrupted()
+  errors.raise("interrupted", "interrupted!")
+end
+
+--- Waits once, at most `timeout` seconds (nil: until something happens), and
+-- does what there is to do.
+-- @raise kind `closed` in another process, `interrupted`
+function Scheduler:step(timeout)
+  if not self:owned() then
+    errors.raise("closed", "the pool belongs to another process")
+  end
+  if timeout ~= 0 then
+    local at = self:next_timer()
+    if at then
+      timeout = min(timeout or math.huge, max(0, at - clock()))
+    end
+  end
+  host.busy(true)
+  leave_abandoned(self)
+  local events = self.events
+  local n, frozen = self.poller:wait(timeout, events)
+  if not n then
+    host.busy(false)
+    self:interrupted()
+  end
+  if frozen then
+    limits.thaw(self, frozen)
+  end
+  for i = 1, n do
+    handle_event(self, events[i])
+  end
+  limits.expire(self)
+  supervisor.expire(self)
+  self:dispatch()
+  host.busy(false)
+  self:settle()
+end
+
+--- Steps until done(arg) or for `timeout` seconds; whether it is done. A
+-- timeout of 0 or less looks once.
+function Scheduler:run_until(done, arg, timeout)
+  local limit = timeout and clock() + timeout
+  repeat
+    self:step(limit and max(0, limit - clock()))
+    if done(arg) then
+      return true
+    end
+  until limit and clock() >= limit
+  return false
+end
+
+--- Tells worker processes of this pool apart, replacements too.
+function Scheduler:next_serial()
+  self.serial = self.serial + 1
+  return self.serial
+end
+
+function Scheduler:fileno()
+  return self.poller:fileno()
+end
+
+M.Scheduler = Scheduler
+M.next_call = next_call
+
+return M

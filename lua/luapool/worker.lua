@@ -1,0 +1,151 @@
+-- SPDX-License-Identifier: MIT
+-- The worker's side: what a forked child runs from its first line to its last.
+-- It receives frames, runs the items of a chunk one after the other under one
+-- xpcall, and ends when the parent closes the pipe.
+
+local host = require "luapool.host"
+local errors = require "luapool.error"
+
+local M = {
+  -- Which worker this process is, and of how many; nil outside of workers.
+  number = nil,
+  size = nil,
+}
+
+local MAP_KINDS = 1 -- kinds up to here (map, star) share the call's function
+
+local randomseed = math.randomseed
+local capture = errors.capture
+
+local function call(f, ...)
+  return f(...)
+end
+
+-- `more` and the rest come from link:next or link:step: an item to run, or
+-- nothing where the chunk is over.
+local function run(link, f, more, ...)
+  if more then
+    return run(link, f, link:step(f(...)))
+  end
+end
+
+local function run_seeded(link, f, more, ...)
+  if more then
+    randomseed(host.stream(link:random()))
+    return run_seeded(link, f, link:step(f(...)))
+  end
+end
+
+local function report(link, kind, e)
+  link:fail(kind, errors.captured(e))
+end
+
+-- Runs every item of the chunk at hand; a failed one costs only itself.
+local function run_chunk(link, f, seeded)
+  local loop = seeded and run_seeded or run
+  local ok, e = xpcall(loop, capture, link, f, link:next())
+  while not ok do
+    report(link, "task", e)
+    ok, e = xpcall(loop, capture, link, f, link:next())
+  end
+end
+
+-- Stands in for a function that could not be decoded: every item says why.
+local function unknown_function(message)
+  return function()
+    errors.raise("decode", message)
+  end
+end
+
+local on = {}
+
+function on.chunk(self, id, kind, seeded)
+  if kind > MAP_KINDS then
+    self.link:scope {}
+    return run_chunk(self.link, call, seeded)
+  end
+  local known = self.calls[id]
+  self.link:scope(known.scope)
+  return run_chunk(self.link, known.f, seeded)
+end
+
+on["function"] = function(self, id)
+  local scope = {}
+  self.link:scope(scope)
+  local ok, f = self.link:values()
+  self.calls[id] = { f = ok and f or unknown_function(f), scope = scope }
+end
+
+function on.forget(self, id)
+  self.calls[id] = nil
+end
+
+function on.define(self, bytes)
+  self.session:defined(bytes)
+end
+
+-- A failed initializer is reported, and then there is nothing left to do.
+local function initialize(self, f, ...)
+  local ok, e = xpcall(f, capture, ...)
+  if ok then
+    return self.link:ready()
+  end
+  report(self.link, "init", e)
+  self.link:flush()
+  host.exit(1)
+end
+
+function on.init(self)
+  self.link:scope {}
+  local ok, f, args = self.link:values()
+  if not ok then
+    f, args = unknown_function(f), {}
+  end
+  initialize(self, f, table.unpack(args, 1, args.n or #args))
+end
+
+local function dispatch(self, what, ...)
+  if what then
+    on[what](self, ...)
+    return true
+  end
+end
+
+local function exit(code)
+  if code == nil or code == true then
+    code = 0
+  elseif code == false then
+    code = 1
+  end
+  host.exit(math.tointeger(code) or 1)
+end
+
+local function serve(link, session, options)
+  local self = { link = link, session = session, calls = {} }
+  M.number, M.size = options.number, options.size
+  os.exit = exit -- luacheck: ignore 122
+  randomseed(host.entropy())
+  link:session(session)
+  if options.initializer then
+    local args = options.initargs
+    initialize(self, options.initializer, table.unpack(args, 1, args.n))
+  end
+  while dispatch(self, link:receive()) do -- luacheck: ignore 542
+  end
+end
+
+--- A forked worker: everything is inherited.
+-- @param link its end of the pipes
+-- @param session the pool's, as inherited
+-- @param options number, size, serial, initializer, initargs
+function M.forked(link, session, options)
+  session:child(options.serial)
+  return serve(link, session, options)
+end
+
+--- A worker in a fresh state: everything else comes over the pipe.
+function M.spawned(link, options)
+  return serve(link, host.session(options.serial), options)
+end
+
+return M
