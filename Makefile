@@ -79,7 +79,7 @@ bench: all for-test
 	$(B)/luapool scripts/bench/run.lua
 
 docs: for-docs
-	ldoc -q .
+	@ldoc -q -c docs/config.ld . >/dev/null
 
 # As root, or with DESTDIR. Builds nothing itself, so that no file of the
 # checkout becomes root's: run make first.

@@ -101,7 +101,6 @@ local same = {
     { "lua", stdin = "#!x\nprint(1)" },
     { "lua", stdin = "print(io.read())\nnot read by the chunk" },
     { "lua x", files = { x = "print(io.read('a', 'l'))" }, stdin = "a\nb" },
-    "lua <&-",
   },
   ["LUA_INIT"] = {
     { "lua -e 'print(x)'", env = { LUA_INIT = "x = 1" } },
