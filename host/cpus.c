@@ -72,7 +72,7 @@ static int group_quota(const char *root, const char *mount, const char *group,
 }
 
 // The least quota from a group up to the root. In a container the path is often
-// the host's, and only its end, or nothing of it, is there.
+// the host's, and only its root is there.
 static int path_quota(const char *root, const char *mount, const char *path,
                       bool v2) {
   char group[PATH_MAX];

@@ -46,6 +46,10 @@ static bool sound(struct word w, uint32_t chunk) {
   return w.chunk == (uint16_t)chunk && w.next <= w.limit;
 }
 
+static bool may_claim(struct word w, uint32_t chunk, uint32_t item) {
+  return sound(w, chunk) && w.next == item && item < w.limit;
+}
+
 struct ledger *ledger_new(void) {
   void *p = mmap(NULL, sizeof(struct ledger), PROT_READ | PROT_WRITE,
                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -74,14 +78,14 @@ void ledger_open(struct ledger *l, uint32_t chunk, uint32_t n) {
 bool ledger_claim(struct ledger *l, uint32_t chunk, uint32_t item) {
   _Atomic uint64_t *claim = claim_of(l, chunk);
   uint64_t old = atomic_load_explicit(claim, memory_order_relaxed);
-  struct word w = unpack(old);
-  if (!sound(w, chunk) || w.next != item || item >= w.limit) return false;
+  if (!may_claim(unpack(old), chunk, item)) return false;
   // Before the claim, and released by it: a parent that sees the item claimed
   // must not see the start of the one before, and think this one overdue.
   atomic_store_explicit(&l->started, ledger_now(), memory_order_relaxed);
+  struct word w;
   do {
     w = unpack(old);  // the parent may have lowered limit meanwhile
-    if (!sound(w, chunk) || w.next != item || item >= w.limit) return false;
+    if (!may_claim(w, chunk, item)) return false;
     w.next++;
   } while (!atomic_compare_exchange_weak_explicit(
       claim, &old, pack(w), memory_order_release, memory_order_relaxed));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Signals: what the host undoes at its start, what a fork needs, what a child
 // starts with, and SIGPIPE. Every disposition set here is a handler and never
-// SIG_IGN: programs started by a task would inherit that one.
-#include <dlfcn.h>
+// SIG_IGN: programs started by a task would inherit that one. The handlers stay
+// for good: the module for stock lua5.4 is linked so that it is never unloaded.
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
@@ -50,19 +50,7 @@ static void keep_zombies(void) {
   sigaction(SIGCHLD, &sa, NULL);
 }
 
-// Handlers of ours outlive the Lua state, and lua_close unloads C modules: this
-// code has to stay where it is. (In the host itself there is nothing to do.)
-static void stay_loaded(void) {
-  static bool done;
-  Dl_info info;
-  if (done) return;
-  done = true;
-  if (dladdr(&done, &info) && info.dli_fname)
-    dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
-}
-
 void process_prepare(void) {
-  stay_loaded();
   keep_zombies();
   guard_sigpipe();
 }
@@ -85,9 +73,10 @@ void process_start(void) {
 
 static pid_t group, forker;
 
-// Ends this process and all that it has started, where the parent is gone.
+// Ends this process and all that it has started, where the parent is gone. What
+// a task has forked without exec inherits the handlers but not the duty.
 static void follow_parent(void) {
-  if (getppid() == forker) return;
+  if (getpid() != group || getppid() == forker) return;
   kill(-group, SIGKILL);
   raise(SIGKILL);  // in case the task has left the group
 }
