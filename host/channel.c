@@ -150,7 +150,8 @@ int channel_write(struct channel *c, const void *bytes, size_t n) {
 // length of a frame alone allocates nothing.
 static int make_room(struct channel *c) {
   release(&c->in, &c->in_pos);
-  if (c->in.cap - c->in.len >= CHANNEL_READ) return 1;
+  // Now, while little follows the last frame, and not once the room is used up:
+  // half of a long frame would have to be moved then.
   compact(&c->in, &c->in_pos);
   return buffer_reserve(&c->in, CHANNEL_READ);
 }

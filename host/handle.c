@@ -435,6 +435,7 @@ static int f_reap(lua_State *L) {
 static void disown(struct handle *h) {
   h->ch.rfd = h->ch.wfd = h->process.pidfd = -1;
   h->process.pid = 0;
+  h->ledger = NULL;  // ledger_hide: not mapped here
 }
 
 // handle:close(): both pipes and the ledger; the process must have been reaped

@@ -78,10 +78,6 @@ void ledger_open(struct ledger *l, uint32_t chunk, uint32_t n) {
 bool ledger_claim(struct ledger *l, uint32_t chunk, uint32_t item) {
   _Atomic uint64_t *claim = claim_of(l, chunk);
   uint64_t old = atomic_load_explicit(claim, memory_order_relaxed);
-  if (!may_claim(unpack(old), chunk, item)) return false;
-  // Before the claim, and released by it: a parent that sees the item claimed
-  // must not see the start of the one before, and think this one overdue.
-  atomic_store_explicit(&l->started, ledger_now(), memory_order_relaxed);
   struct word w;
   do {
     w = unpack(old);  // the parent may have lowered limit meanwhile
@@ -90,6 +86,10 @@ bool ledger_claim(struct ledger *l, uint32_t chunk, uint32_t item) {
   } while (!atomic_compare_exchange_weak_explicit(
       claim, &old, pack(w), memory_order_release, memory_order_relaxed));
   return true;
+}
+
+void ledger_start(struct ledger *l) {
+  atomic_store_explicit(&l->started, ledger_now(), memory_order_relaxed);
 }
 
 uint32_t ledger_claimed(struct ledger *l, uint32_t chunk) {

@@ -32,7 +32,7 @@ struct ledger {
   _Atomic uint64_t claim[LEDGER_CHUNKS];
   _Atomic uint64_t start;    // stream offset of outbox[0]
   _Atomic uint64_t end;      // stream offset after the last whole frame
-  _Atomic uint64_t started;  // CLOCK_MONOTONIC ns at the last claim
+  _Atomic uint64_t started;  // CLOCK_MONOTONIC ns of the last ledger_start
   _Atomic uint64_t busy;     // ns spent in tasks
   _Atomic uint32_t reading;  // 1 while the worker waits for its request pipe
   uint8_t outbox[LEDGER_OUTBOX];
@@ -52,8 +52,13 @@ void ledger_hide(struct ledger *l);
 void ledger_open(struct ledger *l, uint32_t chunk, uint32_t n);
 
 // Worker: may item number `item` (0, 1 ...) of chunk be run? Items are claimed in
-// order, each once. Sets `started`, which a parent that sees the claim sees too.
+// order, each once.
 bool ledger_claim(struct ledger *l, uint32_t chunk, uint32_t item);
+
+// Worker, just before a claim where the parent is to know when an item was
+// started. A parent that sees the claim sees this start, or a later one: never
+// that of the item before, by which this one would seem overdue.
+void ledger_start(struct ledger *l);
 
 // Parent: items of chunk, an open one, claimed so far. LEDGER_ITEMS_MAX where the
 // worker has scribbled over the word: assume then that it was running one.

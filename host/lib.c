@@ -176,6 +176,7 @@ static _Noreturn void child_spawn(const struct buffer *options, struct pipes *p,
   luapool_preload(L);
   lua_pushlstring(L, (const char *)options->data, options->len);
   lua_pushcclosure(L, f_spawned, 1);
+  link_open(L);
   link_new(L, p->request[0], p->reply[1], ledger);
   run_child(L, "luapool");
 }
@@ -202,6 +203,7 @@ static int fork_worker(lua_State *L, const struct buffer *options) {
   if (r < 0) return fork_failed(L, ledger, &p);
   process_close(&p.request[0]);
   process_close(&p.reply[1]);
+  ledger_hide(ledger);
   channel_init(&h->ch, p.reply[0], p.request[1]);
   h->ledger = ledger;
   return 1;
@@ -270,6 +272,7 @@ static void *random_state(lua_State *L, int random, size_t *n) {
 // generator(random) -> its state, a string; generator(random, state) sets it
 static int f_generator(lua_State *L) {
   size_t n, given;
+  lua_settop(L, 2);
   void *state = random_state(L, 1, &n);
   const char *s = luaL_optlstring(L, 2, NULL, &given);
   if (s == NULL) {

@@ -11,7 +11,6 @@
 #include <lauxlib.h>
 #include <stdbool.h>
 #include <string.h>
-#include <time.h>
 
 #include "channel.h"
 #include "codec.h"
@@ -21,7 +20,6 @@
 #define LINK_NAME "luapool.link"
 
 enum {
-  NS = 1000000000,
   FLUSH_AFTER = 1000000,  // ns that a result may stay in the outbox
   CHECK_MOST = 16,        // items between two looks at the clock, at most
   SCRATCH_KEEP = 1 << 20  // bytes
@@ -46,12 +44,6 @@ struct link {
 
 // Stack slots of every method: the link, its session, the scope of the call.
 enum { SELF = 1 };
-
-static uint64_t now_ns(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * NS + (uint64_t)t.tv_nsec;
-}
 
 static struct link *to_link(lua_State *L) {
   return luaL_checkudata(L, SELF, LINK_NAME);
@@ -170,7 +162,7 @@ static void result_put(lua_State *L, struct link *k, int first, int n) {
 static void outbox_tick(lua_State *L, struct link *k) {
   if (++k->checked < k->check) return;
   k->checked = 0;
-  uint64_t now = now_ns();
+  uint64_t now = ledger_now();
   if (k->flushed == 0) k->flushed = now;
   if (now - k->flushed >= FLUSH_AFTER) {
     outbox_flush(L, k);
@@ -185,16 +177,13 @@ static void outbox_tick(lua_State *L, struct link *k) {
 
 static void chunk_over(struct link *k) {
   k->p = NULL;
-  uint64_t busy = now_ns() - k->begun;
+  uint64_t busy = ledger_now() - k->begun;
   atomic_fetch_add_explicit(&k->ledger->busy, busy, memory_order_relaxed);
 }
 
 static bool item_claim(struct link *k) {
   if (k->item >= k->chunk.count) return false;
-  // Before the claim: a start that is seen too late is a later time-out, one
-  // that is seen too early would be a wrong one.
-  if (k->chunk.timed)
-    atomic_store_explicit(&k->ledger->started, now_ns(), memory_order_release);
+  if (k->chunk.timed) ledger_start(k->ledger);
   return ledger_claim(k->ledger, k->task, k->item);
 }
 
@@ -275,7 +264,7 @@ static int take_chunk(lua_State *L, struct link *k) {
   memcpy(&k->chunk, k->p, sizeof k->chunk);
   k->p += sizeof k->chunk;
   k->item = 0;
-  k->begun = now_ns();
+  k->begun = ledger_now();
   k->check = 1;
   k->checked = 0;
   lua_pushliteral(L, "chunk");

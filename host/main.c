@@ -35,7 +35,7 @@ static void interrupt_hook(lua_State *L, lua_Debug *ar) {
   (void)ar;
   lua_sethook(L, NULL, 0, 0);
   if (luapool_busy)
-    luapool_interrupted = 1;
+    luapool_interrupt();
   else
     luaL_error(L, "interrupted!");
 }
@@ -43,7 +43,7 @@ static void interrupt_hook(lua_State *L, lua_Debug *ar) {
 static void on_interrupt(int sig) {
   signal(sig, SIG_DFL);  // a second one kills
   if (luapool_busy)
-    luapool_interrupted = 1;  // the scheduler may be asleep: no hook runs
+    luapool_interrupt();  // the scheduler may be asleep: no hook runs
   else
     lua_sethook(running, interrupt_hook,
                 LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);

@@ -37,10 +37,12 @@ struct poller {
 };
 
 // An interrupt is an event like any other, so that none is missed between a look
-// at a flag and the wait. Every poller of this process watches the descriptor.
+// at a flag and the wait. All pollers of this process watch one descriptor, which
+// the last of them closes.
 static struct {
   int fd;
-  unsigned epoch;
+  unsigned epoch;  // of the process that opened it; a child's is closed
+  unsigned users;
   volatile sig_atomic_t pending;
 } interrupt = {.fd = -1};
 
@@ -48,9 +50,9 @@ void poller_interrupt(void) {
   int saved = errno;
   uint64_t one = 1;
   interrupt.pending = 1;
-  if (interrupt.epoch == epoch_now() &&
-      write(interrupt.fd, &one, sizeof one) < 0)
-    interrupt.pending = 1;  // the flag alone must do
+  if (interrupt.users == 0 || interrupt.epoch != epoch_now()) return;
+  // It fails only where it is set already.
+  if (write(interrupt.fd, &one, sizeof one) < 0) errno = saved;
   errno = saved;
 }
 
@@ -58,20 +60,28 @@ bool poller_interrupted(void) {
   bool was = interrupt.pending;
   uint64_t count;
   interrupt.pending = 0;
-  if (!was || interrupt.epoch != epoch_now()) return was;
-  return read(interrupt.fd, &count, sizeof count) >= 0 || was;
+  if (was && interrupt.users > 0 && interrupt.epoch == epoch_now() &&
+      read(interrupt.fd, &count, sizeof count) < 0)
+    errno = 0;  // a flag set before there was a descriptor
+  return was;
 }
 
-// In a child the parent's descriptor is closed.
-static int watch_interrupts(struct poller *p) {
+static int watch_interrupts(const struct poller *p) {
   if (interrupt.epoch != epoch_now()) {
-    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (fd < 0 || process_own_fd(fd) < 0) return -1;
-    interrupt.fd = fd;
+    interrupt.fd = -1;
+    interrupt.users = 0;
     interrupt.epoch = epoch_now();
   }
+  if (interrupt.users++ == 0)
+    interrupt.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  if (interrupt.fd < 0 || process_own_fd(interrupt.fd) < 0) return -1;
   struct epoll_event e = {.events = EPOLLIN, .data.u64 = 0};
   return epoll_ctl(p->fd, EPOLL_CTL_ADD, interrupt.fd, &e);
+}
+
+static void unwatch_interrupts(void) {
+  if (interrupt.users > 0 && --interrupt.users == 0)
+    process_close(&interrupt.fd);
 }
 
 static double clock_s(void) {
@@ -91,14 +101,28 @@ static struct poller *to_poller(lua_State *L) {
   return luaL_checkudata(L, 1, POLLER_NAME);
 }
 
+// An epoll instance is shared over a fork: the child's copy was closed there,
+// and its number may be another file by now.
+static void poller_end(struct poller *p) {
+  if (p->fd >= 0 && p->epoch == epoch_now()) {
+    process_close(&p->fd);
+    unwatch_interrupts();
+  }
+  p->fd = -1;
+}
+
 int poller_f_new(lua_State *L) {
   struct poller *p = lua_newuserdatauv(L, sizeof *p, 0);
   p->fd = -1;
   p->epoch = epoch_now();
   luaL_setmetatable(L, POLLER_NAME);
   p->fd = epoll_create1(EPOLL_CLOEXEC);
-  if (p->fd < 0 || process_own_fd(p->fd) < 0 || watch_interrupts(p) < 0)
+  if (p->fd < 0 || process_own_fd(p->fd) < 0 || watch_interrupts(p) < 0) {
+    int saved = errno;
+    poller_end(p);
+    errno = saved;
     return luaL_fileresult(L, 0, "could not wait for workers");
+  }
   return 1;
 }
 
@@ -206,12 +230,8 @@ static int f_fileno(lua_State *L) {
   return 1;
 }
 
-// An epoll instance is shared over a fork: the child's copy was closed there,
-// and its number may be another file by now.
 static int f_close(lua_State *L) {
-  struct poller *p = to_poller(L);
-  if (p->epoch == epoch_now() && p->fd >= 0) process_close(&p->fd);
-  p->fd = -1;
+  poller_end(to_poller(L));
   return 0;
 }
 

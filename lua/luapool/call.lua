@@ -24,9 +24,19 @@ local HUGE = math.maxinteger
 local min = math.min
 
 --- @type Call
-local Call = {}
+-- The defaults stand here and not in each object: there is one a task.
+local Call = {
+  next = 1,
+  stop = HUGE, -- items from here on are dropped
+  nils = 0,
+  last_size = 0,
+  returned = {},
+  seats = {},
+}
 Call.__index = Call
 M.Call = Call
+
+local NONE = Call.returned
 
 local last_id = 0
 
@@ -37,16 +47,15 @@ function M.new(scheduler, fields)
   local self = setmetatable(fields, Call)
   last_id = (last_id + 1) & 0xffffffff
   self.id = last_id
-  self.next = 1
-  self.stop = HUGE -- items from here on are dropped
+  self.size = self.n
   self.pending = self.n
-  self.returned = {}
   self.uncut = self.n
-  self.results = {}
-  self.errors = {}
-  self.nils = 0
-  self.last_size = 0
   self.future = future.new(scheduler, self)
+  if self.kind ~= M.CALL then
+    self.seats = {} -- that have its function
+    self.results = {}
+    self.errors = {}
+  end
   return self
 end
 
@@ -86,6 +95,9 @@ function Call:give_back(first, n, tries)
   end
   self.pending = self.pending - (n - kept)
   self.uncut = self.uncut + kept
+  if self.returned == NONE then
+    self.returned = {}
+  end
   table.insert(self.returned, { first = first, n = kept, tries = tries })
 end
 
@@ -96,7 +108,7 @@ function Call:drop(from)
   end
   self.stop = from
   local returned = self.returned
-  self.returned = {}
+  self.returned = NONE
   for _, range in ipairs(returned) do
     self.uncut = self.uncut - range.n
     self:give_back(range.first, range.n, range.tries)
@@ -129,9 +141,11 @@ end
 function Call:failed(index, e)
   self.pending = self.pending - 1
   e.name = e.name or self.name
-  if self.kind ~= M.CALL then
-    e.index = e.index or index
+  if self.kind == M.CALL then
+    self.failure = e
+    return false
   end
+  e.index = e.index or index
   self.errors[index] = e
   if self.on_settled then
     self.on_settled(index, 1)
@@ -167,10 +181,12 @@ function Call:complete()
   if self.open_ended then -- its iterator looks at the outcome
     return
   end
-  if self.lowest then
-    return future.fail(f, self.errors[self.lowest])
+  if self.failure then
+    return future.fail(f, self.failure)
   elseif self.kind == M.CALL then
     return future.finish(f, self.values)
+  elseif self.lowest then
+    return future.fail(f, self.errors[self.lowest])
   elseif self.on_error == "collect" then
     if next(self.errors) then
       self.nils = self.nils + 1 -- a failed item leaves a hole as well

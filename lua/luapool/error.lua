@@ -81,19 +81,21 @@ function M.text(value)
   return ("(error object is a %s value)"):format(type(value))
 end
 
--- What a message handler makes of an error. A class of its own, since a task may
--- raise a table of any shape.
+-- What a message handler makes of an error. A class of its own, since a task
+-- may raise a table of any shape.
 local Failure = {}
 
---- The message handler of everything that runs user code: keeps the value, its
--- text and the traceback. Frames below the
--- task's own are left out.
+--- The message handler of everything that runs user code: keeps the value,
+-- its text and the traceback without the frames below the task's own.
 function M.capture(value)
   local trace = debug.traceback(nil, 2)
-  trace = trace:gsub("\n[^\n]*luapool[/.]worker[^\n]*:.*$", "")
-    :gsub("\n[^\n]*luapool[/.]inline[^\n]*:.*$", "")
+  for _, file in ipairs { "worker", "inline" } do
+    trace = trace:gsub("\n[^\n]*luapool[/.]" .. file .. "[^\n]*:.*$", "")
+  end
   return setmetatable({
-    message = M.text(value), traceback = trace, value = value,
+    message = M.text(value),
+    traceback = trace:gsub("\n[^\n]*in function 'xpcall'$", ""),
+    value = value,
   }, Failure)
 end
 

@@ -87,7 +87,7 @@ local function look(self)
 end
 
 local function check_timeout(name, timeout)
-  return options.argument(3, 1, name, timeout, options.check.number, true)
+  options.argument(3, 1, name, timeout, options.check.number, true)
 end
 
 local function wait(self, timeout)

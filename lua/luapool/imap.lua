@@ -47,7 +47,7 @@ end
 
 local function chunk_size(self)
   local call = self.call
-  return call.chunksize or call.want or 1
+  return call.chunksize or max(1, call.last_size)
 end
 
 local function read_one(self)
@@ -102,12 +102,15 @@ local function hand_out(self, index)
   local call = self.call
   local value, e = call.results[index], call.errors[index]
   forget(self, index)
-  if e and call.on_error ~= "collect" then
-    error(e, 0)
-  elseif value == NIL then
+  if value == NIL then
     value = nil
   end
-  return index, value, e
+  if not e then
+    return index, value
+  elseif call.on_error == "collect" then
+    return index, nil, e
+  end
+  error(e, 0)
 end
 
 -- The next index that can be handed out.

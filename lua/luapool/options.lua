@@ -6,6 +6,8 @@ local M = {}
 
 local type, tointeger = type, math.tointeger
 
+-- A tail call would take a level away, so there is none around these checks.
+
 --- Raises `bad argument #arg to 'name' (text)`.
 -- @int level as of `error`, counted from the function that calls this
 function M.bad(level, arg, name, text)
@@ -133,7 +135,8 @@ end
 -- @return the function, and its name where it was given by name
 function M.task(level, arg, name, f)
   if type(f) ~= "string" then
-    return M.argument(level + 1, arg, name, f, check["function"])
+    M.argument(level + 1, arg, name, f, check["function"])
+    return f
   end
   local module, field = f:match("^(.+)%.([^.]+)$")
   if not module then

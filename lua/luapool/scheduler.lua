@@ -160,10 +160,11 @@ local function supply(self)
     if not seat then
       break
     end
-    send_next(self, seat)
-    seat:flush()
-    if seat.outstanding == 0 then
-      self:seat_idle(seat)
+    if send_next(self, seat) then -- else it has done its share
+      seat:flush()
+      if seat.outstanding == 0 then
+        self:seat_idle(seat)
+      end
     end
   end
   if not self.saturated and next_call(self) then
@@ -202,9 +203,9 @@ function Scheduler:submit(call)
   self.submitted = self.submitted + 1
   self.calls[call] = true
   call.number = self.submitted
-  call.size = call.n
-  call.seats = {}
-  call.one_by_one = call.timeout ~= nil or (call.retries or 0) > 0
+  if call.timeout or (call.retries or 0) > 0 then
+    call.one_by_one = true
+  end
   if call.deadline_at then
     self.deadlines = self.deadlines + 1
   end

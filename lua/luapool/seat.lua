@@ -443,8 +443,9 @@ local function death_text(self, pid, exitcode, signal)
 end
 
 local function lost_error(self, pid, exitcode, signal, index)
-  return errors.new("lost", ("%s while running %s"):format(
-    death_text(self, pid, exitcode, signal),
+  local text = death_text(self, pid, exitcode, signal)
+  return errors.new("lost", ("%s%s while running %s"):format(text,
+    text:find(",", 1, true) and "," or "",
     index and "item " .. index or "a task"),
     { pid = pid, exitcode = exitcode, signal = signal })
 end

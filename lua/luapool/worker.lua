@@ -12,7 +12,7 @@ local M = {
   size = nil,
 }
 
-local MAP_KINDS = 1 -- kinds up to here (map, star) share the call's function
+local MAP, CALL = 0, 2 -- kinds of chunks, as host/frames.h has them
 
 local randomseed = math.randomseed
 local capture = errors.capture
@@ -29,6 +29,14 @@ local function run(link, f, more, ...)
   end
 end
 
+-- The same for a map, one value in and one out, where the loop itself counts.
+local function run_map(link, f, more, item)
+  local step = link.step
+  while more do
+    more, item = step(link, f(item))
+  end
+end
+
 local function run_seeded(link, f, more, ...)
   if more then
     randomseed(host.stream(link:random()))
@@ -41,8 +49,8 @@ local function report(link, kind, e)
 end
 
 -- Runs every item of the chunk at hand; a failed one costs only itself.
-local function run_chunk(link, f, seeded)
-  local loop = seeded and run_seeded or run
+local function run_chunk(link, f, kind, seeded)
+  local loop = seeded and run_seeded or kind == MAP and run_map or run
   local ok, e = xpcall(loop, capture, link, f, link:next())
   while not ok do
     report(link, "task", e)
@@ -60,13 +68,13 @@ end
 local on = {}
 
 function on.chunk(self, id, kind, seeded)
-  if kind > MAP_KINDS then
+  if kind == CALL then
     self.link:scope {}
-    return run_chunk(self.link, call, seeded)
+    return run_chunk(self.link, call, kind, seeded)
   end
   local known = self.calls[id]
   self.link:scope(known.scope)
-  return run_chunk(self.link, known.f, seeded)
+  return run_chunk(self.link, known.f, kind, seeded)
 end
 
 on["function"] = function(self, id)

@@ -81,6 +81,10 @@ int main(int argc, char **argv) {
   size_t request = strtoul(argv[1], NULL, 10);
   size_t answer = strtoul(argv[2], NULL, 10);
   long rounds = strtol(argv[3], NULL, 10);
+  if (request < 1 || answer < 1 || rounds < 1) {
+    fprintf(stderr, "rawpipe: at least 1 byte each way, and 1 round\n");
+    return 2;
+  }
   size_t size = request > answer ? request : answer;
   char *bytes = malloc(size);
   int down[2], up[2];

@@ -14,6 +14,7 @@ static void claims(void) {
   CHECK(ledger_claimed(l, 1) == 0);
   CHECK(!ledger_claim(l, 1, 1));  // not its turn
   CHECK(ledger_claim(l, 1, 0));
+  ledger_start(l);
   CHECK(atomic_load(&l->started) > 0);
   CHECK(!ledger_claim(l, 1, 0));  // once only
   CHECK(ledger_claim(l, 1, 1));
