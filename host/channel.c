@@ -38,10 +38,29 @@ void channel_free(struct channel *c) {
 }
 
 // Drops the bytes before *pos where this moves no more of them than it drops.
-static void compact(struct buffer *b, size_t *pos) {
+static void compact(struct buffer *b, size_t *pos, size_t *lately) {
   if (*pos == 0 || *pos < b->len - *pos) return;
+  if (*lately < b->len) *lately = b->len;
   buffer_drop(b, *pos);
   *pos = 0;
+}
+
+// Once all bytes have left: gives memory back, but not while about as much was
+// lately needed. Frames of 16 MiB one by one pass at 3.0 GB/s so, as they do
+// through a bare read into memory; in fresh pages each time at 1.3 GB/s.
+static void release(struct buffer *b, size_t *pos, size_t *lately) {
+  if (*pos < b->len) return;
+  if (b->len > 0) *lately -= *lately / 8;
+  if (*lately < b->len) *lately = b->len;
+  bool idle = b->cap / 8 > *lately || b->cap > CHANNEL_KEEP_MOST;
+  buffer_reset(b, idle ? CHANNEL_KEEP : CHANNEL_KEEP_MOST);
+  *pos = 0;
+}
+
+void channel_trim(struct channel *c) {
+  c->in_lately = c->out_lately = 0;
+  if (c->in_pos == c->in.len) buffer_reset(&c->in, 0), c->in_pos = 0;
+  if (c->out_pos == c->out.len) buffer_reset(&c->out, 0), c->out_pos = 0;
 }
 
 // Output.
@@ -49,7 +68,7 @@ static void compact(struct buffer *b, size_t *pos) {
 int channel_begin(struct channel *c, uint8_t type, uint16_t task) {
   struct frame_header h = {.task = task, .type = type, .magic = CHANNEL_MAGIC};
   channel_abort(c);
-  compact(&c->out, &c->out_pos);
+  compact(&c->out, &c->out_pos, &c->out_lately);
   size_t at = c->out.len;
   if (buffer_put(&c->out, &h, sizeof h) < 0) return -1;
   c->out_frame = at;
@@ -69,18 +88,11 @@ int channel_end(struct channel *c) {
   return 1;
 }
 
-// Gives memory back once there is nothing in the buffer.
-static void release(struct buffer *b, size_t *pos) {
-  if (*pos < b->len) return;
-  buffer_reset(b, CHANNEL_KEEP);
-  *pos = 0;
-}
-
 void channel_abort(struct channel *c) {
   if (c->out_frame == NO_FRAME) return;
   c->out.len = c->out_frame;
   c->out_frame = NO_FRAME;
-  release(&c->out, &c->out_pos);
+  release(&c->out, &c->out_pos, &c->out_lately);
 }
 
 // One write. 0: not now.
@@ -114,7 +126,7 @@ int channel_flush(struct channel *c) {
     if (!blocking(c->wfd)) return 0;
     sent = 0;
   }
-  release(&c->out, &c->out_pos);
+  release(&c->out, &c->out_pos, &c->out_lately);
   return 1;
 }
 
@@ -140,7 +152,7 @@ int channel_write(struct channel *c, const void *bytes, size_t n) {
     p += (size_t)r - first;
     n -= (size_t)r - first;
   }
-  release(&c->out, &c->out_pos);
+  release(&c->out, &c->out_pos, &c->out_lately);
   return 1;
 }
 
@@ -149,10 +161,10 @@ int channel_write(struct channel *c, const void *bytes, size_t n) {
 // Room for the next read. The buffer at most doubles what has arrived: the
 // length of a frame alone allocates nothing.
 static int make_room(struct channel *c) {
-  release(&c->in, &c->in_pos);
+  release(&c->in, &c->in_pos, &c->in_lately);
   // Now, while little follows the last frame, and not once the room is used up:
   // half of a long frame would have to be moved then.
-  compact(&c->in, &c->in_pos);
+  compact(&c->in, &c->in_pos, &c->in_lately);
   return buffer_reserve(&c->in, CHANNEL_READ);
 }
 
@@ -173,6 +185,7 @@ int channel_read(struct channel *c) {
 }
 
 int channel_next(struct channel *c, struct frame *f) {
+  release(&c->in, &c->in_pos, &c->in_lately);
   size_t unread = c->in.len - c->in_pos;
   if (unread < HEADER) return 0;
   const uint8_t *at = c->in.data + c->in_pos;

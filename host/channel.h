@@ -14,8 +14,10 @@
 
 enum {
   CHANNEL_MAGIC = 0xB5,
-  CHANNEL_READ = 64 * 1024,    // bytes there is room for in one read at least
-  CHANNEL_KEEP = 1024 * 1024,  // memory that an empty buffer keeps, bytes
+  CHANNEL_READ = 64 * 1024,  // bytes there is room for in one read at least
+  // Memory that an empty buffer keeps, bytes: always, and while frames are large.
+  CHANNEL_KEEP = 1024 * 1024,
+  CHANNEL_KEEP_MOST = 64 * 1024 * 1024,
 };
 
 // The header of a frame as it stands on the wire, 8 bytes, host byte order
@@ -28,7 +30,7 @@ struct frame_header {
 };
 
 struct frame {
-  const uint8_t *bytes;  // payload; valid until the next channel_read
+  const uint8_t *bytes;  // payload; until the next channel_next or channel_read
   uint32_t length;
   uint16_t task;
   uint8_t type;
@@ -43,10 +45,16 @@ struct channel {
   size_t out_frame;   // where the frame being built starts; SIZE_MAX: none is
   uint64_t received;  // bytes read from rfd, or fed, since the beginning
   uint64_t sent;
+  size_t in_lately, out_lately;  // bytes that the buffers lately had to hold
 };
 
 void channel_init(struct channel *c, int rfd, int wfd);
 void channel_free(struct channel *c);  // closes what is open, frees buffers
+
+// Gives all memory of empty buffers back; for when nothing more is expected soon.
+// Otherwise they keep what frames of late have needed, up to 64 MiB each.
+// Frames taken are no longer valid.
+void channel_trim(struct channel *c);
 
 // Building a frame straight into c->out: begin, append with buffer_*, then end
 // (which fills in the header) or abort (which drops the frame whole).

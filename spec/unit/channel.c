@@ -76,7 +76,35 @@ static void carries_frames(void) {
   CHECK(got == SIZES && wrong == 0 && done == 1);
   CHECK(channel_flush(&p.a) == 1 && channel_read(&p.b) == 0);
   CHECK(p.a.sent == p.b.received);
-  CHECK(p.a.out.cap <= CHANNEL_KEEP);
+  part(&p);
+}
+
+// Memory stays while frames are large, and goes when they are small again, or
+// when it is asked for.
+static void gives_memory_back(void) {
+  struct pair p = joined();
+  size_t large = 3 << 20, kept[2] = {0, 0};
+  fcntl(p.b.rfd, F_SETFL, O_NONBLOCK);
+  for (int i = 0; i < 40; i++) {
+    size_t size = i < 2 ? large : 1000;
+    struct frame f;
+    int r = put_frame(&p.a, size, 1), next;
+    while (r == 1 && (next = channel_next(&p.b, &f)) == 0)
+      if (channel_flush(&p.a) < 0 || channel_read(&p.b) < 0) r = -1;
+    CHECK(r == 1 && next == 1 && is_frame(&f, size, 1));
+    CHECK(channel_next(&p.b, &f) == 0);
+    if (i == 2) kept[0] = p.a.out.cap, kept[1] = p.b.in.cap;
+  }
+  CHECK(kept[0] > large && kept[1] > large);
+  CHECK(p.a.out.cap <= CHANNEL_KEEP && p.b.in.cap <= CHANNEL_KEEP);
+  channel_trim(&p.a);
+  channel_trim(&p.b);
+  CHECK(p.a.out.cap == 0 && p.b.in.cap == 0);
+  // A frame given up leaves nothing large behind.
+  CHECK(channel_begin(&p.a, 3, 1) == 1);
+  CHECK(buffer_reserve(&p.a.out, large) == 1);
+  channel_abort(&p.a);
+  CHECK(p.a.out.cap == 0);
   part(&p);
 }
 
@@ -322,6 +350,7 @@ static void flush_returns(void) {
 int main(void) {
   unit_begin(60);
   carries_frames();
+  gives_memory_back();
   by_single_bytes();
   drops_half_frames();
   full_pipe();
