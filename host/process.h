@@ -30,7 +30,7 @@ struct process {
 // Pipes whose both ends are close-on-exec and above fd 2, entered in the table.
 // fds[0] reads, fds[1] writes. 1, or -1 with errno and nothing open.
 int process_pipe(int fds[2]);
-int process_own_fd(int fd);      // enter an fd into the table; 1, -1 no memory
+int process_own_fd(int fd);      // enter an fd into the table; 1, -1 errno
 void process_disown_fd(int fd);  // forget it (before it is closed)
 void process_close(int *fd);     // forget, close, set to -1; errno stays
 

@@ -32,6 +32,10 @@ static int grow(size_t least) {
 }
 
 int process_own_fd(int fd) {
+  if (fd < 0) {
+    errno = EBADF;
+    return -1;
+  }
   size_t word = (size_t)fd / BITS;
   if (word >= n_words && grow(word + 1) < 0) return -1;
   table[word] |= UINT64_C(1) << ((unsigned)fd % BITS);

@@ -36,6 +36,10 @@ static inline int unit_count_fds(void) {
 
 // Orphans come to this process, so that none can hide; and nothing hangs.
 static inline void unit_begin(unsigned seconds) {
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+  signal(SIGCHLD, SIG_DFL);
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   alarm(seconds);
   unit_fds = unit_count_fds();
