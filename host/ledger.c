@@ -2,12 +2,12 @@
 // The ledger of one worker: claim words and outbox in shared pages (ledger.h).
 // Called by lib.c, from both sides of the fork. No Lua, no lock.
 //
-// Memory orders. Two kinds of reader exist. A living peer reads the claim words
-// and `started`: these are ordered by acquire and release. The parent of a dead
-// worker reads the outbox: there the kernel has done the ordering between
-// processors (a worker stops between two instructions, with all before it done
-// and none after), so that only the compiler must keep the worker's stores in
-// the order of the program.
+// Memory orders. A living peer reads the claim words and `started`, which are
+// ordered by acquire and release, and may look into the outbox of a worker that
+// is writing there: it trusts what it has read if `start` has not moved, so that
+// a new start must be seen before any byte that is written over. For the parent
+// of a dead worker the order of the program is enough: a worker stops between
+// two instructions, with all before it done and none after.
 #include "ledger.h"
 
 #include <assert.h>
@@ -145,10 +145,8 @@ void ledger_sent(struct ledger *l, uint64_t beyond) {
   // Killed between the two stores: start > end, an empty outbox; which it is,
   // all of it being in the pipe.
   atomic_store_explicit(&l->start, at, memory_order_relaxed);
-  atomic_signal_fence(memory_order_seq_cst);
+  atomic_thread_fence(memory_order_release);  // before end and the next frames
   atomic_store_explicit(&l->end, at, memory_order_relaxed);
-  // The next frame must not be written over the old ones before that.
-  atomic_signal_fence(memory_order_seq_cst);
 }
 
 size_t ledger_salvage(const struct ledger *l, uint64_t received,
@@ -160,4 +158,21 @@ size_t ledger_salvage(const struct ledger *l, uint64_t received,
   if (received < start || received > end) return 0;
   *bytes = l->outbox + (received - start);
   return (size_t)(end - received);
+}
+
+// The worker only appends to the outbox until it has written all of it, and says
+// so by moving start, which comes before the first byte that it writes over.
+ssize_t ledger_peek(const struct ledger *l, uint64_t received,
+                    struct buffer *copy) {
+  uint64_t start = atomic_load_explicit(&l->start, memory_order_acquire);
+  const uint8_t *bytes;
+  size_t n = ledger_salvage(l, received, &bytes);
+  if (n == 0) return 0;
+  size_t before = copy->len;
+  if (buffer_put(copy, bytes, n) < 0) return -1;
+  atomic_thread_fence(memory_order_acquire);
+  if (atomic_load_explicit(&l->start, memory_order_relaxed) == start)
+    return (ssize_t)n;
+  copy->len = before;
+  return 0;
 }

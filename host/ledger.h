@@ -21,6 +21,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
+
+#include "buffer.h"
 
 enum {
   LEDGER_CHUNKS = 64,                // chunks outstanding at most, power of 2
@@ -86,5 +89,11 @@ void ledger_sent(struct ledger *l, uint64_t beyond);
 // returns their number; 0 where nothing is left. Trusts nothing it reads.
 size_t ledger_salvage(const struct ledger *l, uint64_t received,
                       const uint8_t **bytes);
+
+// The same while the worker is alive, for whoever does not want to wait until it
+// writes: appends them to `copy`. 0 also where they are being written just now.
+// -1: errno.
+ssize_t ledger_peek(const struct ledger *l, uint64_t received,
+                    struct buffer *copy);
 
 #endif
