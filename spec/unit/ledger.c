@@ -246,6 +246,39 @@ static void killed_anywhere(void) {
   CHECK(saved > 0);
 }
 
+// Looked into while it is written: the same stream, only sooner.
+static void looked_into(void) {
+  struct ledger *l = ledger_new();
+  struct buffer all = {0};
+  int fds[2], peeks = 0;
+  CHECK(pipe(fds) == 0);
+  fflush(NULL);
+  pid_t pid = fork();
+  if (pid == 0) count(l, fds[1]);
+  close(fds[1]);
+  size_t ahead = 0;  // bytes in `all` that the pipe will bring again
+  while (all.len < 6000000) {
+    ssize_t n = ledger_peek(l, all.len, &all);
+    peeks += n > 0;
+    ahead += (size_t)n;
+    static uint8_t bytes[4096];
+    ssize_t r = read(fds[0], bytes, sizeof bytes);
+    if (n < 0 || r <= 0) break;
+    size_t known = ahead < (size_t)r ? ahead : (size_t)r;
+    ahead -= known;
+    if (buffer_put(&all, bytes + known, (size_t)r - known) < 0) break;
+  }
+  kill(pid, SIGKILL);
+  waitpid(pid, NULL, 0);
+  uint64_t last = 0;
+  size_t n = all.len / 8, whole = parse((const void *)all.data, n, &last);
+  CHECK(all.len >= 6000000 && peeks > 0);
+  CHECK(whole == n || is_long(last + 1));
+  buffer_free(&all);
+  close(fds[0]);
+  ledger_free(l);
+}
+
 int main(void) {
   unit_begin(60);
   claims();
@@ -255,5 +288,6 @@ int main(void) {
   hidden();
   claim_races_revoke();
   killed_anywhere();
+  looked_into();
   return unit_end();
 }
