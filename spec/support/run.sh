@@ -27,9 +27,9 @@ sum() {
   fi
 }
 
-# limited NAME SECONDS COMMAND...: into the part's log, killed when too slow.
+# limited LOG SECONDS COMMAND...: its output appended, killed when too slow.
 limited() {
-  local log=$logs/$1.log limit=$2 status
+  local log=$1 limit=$2 status
   shift 2
   timeout -k 5 "$limit" "$@" >>"$log" 2>&1 </dev/null
   status=$?
@@ -44,7 +44,7 @@ checks() {
   started=$SECONDS
   for line; do
     read -ra words <<<"$line"
-    if limited "$name" "$limit" "${words[@]}"; then
+    if limited $logs/"$name".log "$limit" "${words[@]}"; then
       ((++good))
     else
       ((++bad))
@@ -52,39 +52,43 @@ checks() {
     fi
   done
   ((good + bad)) || { bad=1 && echo "no test found" >>$logs/"$name".log; }
-  reports "$name" || ((++bad))
+  reports >>$logs/"$name".log || ((++bad))
   sum "$name" $good $bad 0
 }
 
-# "12 successes / 0 failures / 1 error / 0 pending : ..." as numbers.
-counts() {
-  sed -nE '/^[0-9]+ success.* pending/{s/[^0-9 ]|:.*//g;p}' "$1" | tail -n 1
+# count LOG WORD: the number in a line of busted's summary, "[ WORD ] 12 ...".
+count() {
+  sed -nE "s/^\[ +$2 +\] ([0-9]+) [a-z]+[.,].*/\1/p" "$1" | grep . || echo 0
 }
 
-# specs NAME SECONDS COMMAND...: busted in COMMAND. Its own count counts, but
-# an end without one, or a status that does not fit, is a failure more.
+# specs NAME SECONDS COMMAND...: busted in COMMAND, for each spec file anew.
+# Its own count counts, but an end without one, or a status that does not fit,
+# is a failure more.
 specs() {
-  local name=$1 limit=$2 status=0 good bad errors pending
+  local name=$1 limit=$2 good=0 bad=0 pending=0 file log status fails
   shift 2
   started=$SECONDS
-  limited "$name" "$limit" "$@" /usr/bin/busted || status=$?
-  read -r good bad errors pending < <(counts $logs/"$name".log)
-  ((bad = ${bad:-0} + ${errors:-0}))
-  if ((bad == 0 && (status || ${good:-0} == 0))); then
-    bad=1
-    echo "ended with status $status" >>$logs/"$name".log
-  fi
-  reports "$name" || ((++bad))
-  sum "$name" "${good:-0}" $bad "${pending:-0}"
+  for file in spec/*_spec.lua; do
+    log=$logs/$name.$(basename "$file" .lua).log
+    status=0
+    limited "$log" "$limit" "$@" /usr/bin/busted -o gtest "$file" || status=$?
+    ((good += $(count "$log" PASSED), pending += $(count "$log" SKIPPED)))
+    ((fails = $(count "$log" FAILED) + $(count "$log" ERROR)))
+    if ((fails == 0 && status)); then
+      fails=1
+      grep RUN "$log" | tail -n 1
+      echo "FAILED: status $status of $file"
+    fi
+    reports >>"$log" || ((++fails))
+    ((fails == 0)) || grep -vE '^\[ +(RUN|OK) ' "$log"
+    ((bad += fails))
+  done >$logs/"$name".log
+  sum "$name" $good $bad $pending
 }
 
-# What the sanitizers found, in any process of the part.
+# What the sanitizers found, in any process of the part so far.
 reports() {
-  local found
-  found=$(cat $logs/report.* 2>/dev/null) || return 0
-  rm -f $logs/report.*
-  echo "$found" >>$logs/"$1".log
-  return 1
+  ! cat $logs/report.* 2>/dev/null || ! rm -f $logs/report.*
 }
 
 skip() {
@@ -94,22 +98,22 @@ skip() {
 }
 
 units() { checks units 60 build/unit/*; }
-host_specs() { specs host_specs 300 build/luapool; }
-stock_specs() { specs stock_specs 300 lua5.4; }
+host_specs() { specs host_specs 60 build/luapool; }
+stock_specs() { specs stock_specs 60 lua5.4; }
 lua_suite() {
   checks lua_suite 300 "spec/support/lua_suite.sh build/luapool"
 }
 asan_units() { checks asan_units 120 build/asan/unit/*; }
-asan_specs() { specs asan_specs 600 build/asan/luapool; }
+asan_specs() { specs asan_specs 180 build/asan/luapool; }
 sandbox_specs() {
   local box=spec/support/sandbox.sh python="python3 spec/support/canary.py"
-  if ! limited sandbox 10 $box true; then
+  if ! limited $logs/sandbox.log 10 $box true; then
     skip sandbox_specs "$(tail -n 1 $logs/sandbox.log)"
     return
   fi
   # 2: no /dev/shm; 38: no semaphores at all, Lambda's answer.
   checks sandbox_canary 30 "$box env -u LD_PRELOAD $python 2" "$box $python 38"
-  specs sandbox_specs 300 $box build/luapool
+  specs sandbox_specs 60 $box build/luapool
 }
 
 core=(units host_specs stock_specs)
