@@ -168,6 +168,16 @@ static int make_room(struct channel *c) {
   return buffer_reserve(&c->in, CHANNEL_READ);
 }
 
+// Enters what was read, but for what had been fed before.
+static void take_read(struct channel *c, size_t n) {
+  size_t known = c->ahead < n ? (size_t)c->ahead : n;
+  uint8_t *at = c->in.data + c->in.len;
+  if (known > 0) memmove(at, at + known, n - known);
+  c->ahead -= known;
+  c->in.len += n - known;
+  c->received += n - known;
+}
+
 int channel_read(struct channel *c) {
   if (make_room(c) < 0) return -1;
   ssize_t n;
@@ -179,8 +189,7 @@ int channel_read(struct channel *c) {
     errno = EPIPE;
     return -1;
   }
-  c->in.len += (size_t)n;
-  c->received += (uint64_t)n;
+  take_read(c, (size_t)n);
   return 1;
 }
 
@@ -204,5 +213,11 @@ int channel_next(struct channel *c, struct frame *f) {
 int channel_feed(struct channel *c, const void *bytes, size_t n) {
   if (buffer_put(&c->in, bytes, n) < 0) return -1;
   c->received += n;
+  return 1;
+}
+
+int channel_feed_early(struct channel *c, const void *bytes, size_t n) {
+  if (channel_feed(c, bytes, n) < 0) return -1;
+  c->ahead += n;
   return 1;
 }

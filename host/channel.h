@@ -44,6 +44,7 @@ struct channel {
   size_t out_pos;     // first unsent byte of out
   size_t out_frame;   // where the frame being built starts; SIZE_MAX: none is
   uint64_t received;  // bytes read from rfd, or fed, since the beginning
+  uint64_t ahead;     // of those, fed before rfd brought them: it still will
   uint64_t sent;
   size_t in_lately, out_lately;  // bytes that the buffers lately had to hold
 };
@@ -86,5 +87,8 @@ int channel_next(struct channel *c, struct frame *f);
 
 // Appends bytes to the input as if they had been read (salvaged ones).
 int channel_feed(struct channel *c, const void *bytes, size_t n);
+
+// The same for bytes that rfd is still going to bring: they are dropped there.
+int channel_feed_early(struct channel *c, const void *bytes, size_t n);
 
 #endif

@@ -214,7 +214,6 @@ static int f_send_items(lua_State *L) {
   lua_pushinteger(L, c.count);
   if (ok) return 1;
   lua_insert(L, -2);
-  lua_pushvalue(L, -2);
   return 2;
 }
 
@@ -351,20 +350,41 @@ static int f_salvage(lua_State *L) {
   return 1;
 }
 
+// handle:look() -> whether something came: what the worker has finished comes in
+// now, even where it has not written it yet
+static int f_look(lua_State *L) {
+  struct handle *h = to_handle(L);
+  uint64_t before = h->ch.received;
+  int r;
+  do r = channel_read(&h->ch);
+  while (r == 1);
+  struct buffer copy = {NULL, 0, 0};
+  ssize_t n = r == 0 ? ledger_peek(h->ledger, h->ch.received, &copy) : 0;
+  if (n > 0) n = channel_feed_early(&h->ch, copy.data, (size_t)n);
+  buffer_free(&copy);
+  if (n < 0) no_memory(L);
+  lua_pushboolean(L, h->ch.received != before);
+  return 1;
+}
+
 // -------------------------------------------------------------- the ledger
+
+static struct ledger *ledger_of(lua_State *L) {
+  struct handle *h = to_handle(L);
+  if (h->ledger == NULL) luaL_error(L, "the worker is not this process's");
+  return h->ledger;
+}
 
 // handle:claimed(serial) -> items of the chunk that were started
 static int f_claimed(lua_State *L) {
-  struct handle *h = to_handle(L);
-  lua_pushinteger(L, ledger_claimed(h->ledger, check_u32(L, 2)));
+  lua_pushinteger(L, ledger_claimed(ledger_of(L), check_u32(L, 2)));
   return 1;
 }
 
 // handle:revoke(serial, keep) -> items the chunk has from now on
 static int f_revoke(lua_State *L) {
-  struct handle *h = to_handle(L);
   uint32_t serial = check_u32(L, 2);
-  lua_pushinteger(L, ledger_revoke(h->ledger, serial, check_u32(L, 3)));
+  lua_pushinteger(L, ledger_revoke(ledger_of(L), serial, check_u32(L, 3)));
   return 1;
 }
 
@@ -375,12 +395,12 @@ static int push_seconds(lua_State *L, uint64_t ns) {
 
 // handle:started() -> time of the last claim of a timed chunk, seconds
 static int f_started(lua_State *L) {
-  return push_seconds(L, atomic_load(&to_handle(L)->ledger->started));
+  return push_seconds(L, atomic_load(&ledger_of(L)->started));
 }
 
 // handle:busy() -> seconds in chunks that are over
 static int f_busy(lua_State *L) {
-  return push_seconds(L, atomic_load(&to_handle(L)->ledger->busy));
+  return push_seconds(L, atomic_load(&ledger_of(L)->busy));
 }
 
 // handle:bytes() -> received, sent
@@ -469,6 +489,7 @@ static const luaL_Reg methods[] = {
     {"take", f_take},
     {"take_list", f_take_list},
     {"salvage", f_salvage},
+    {"look", f_look},
     {"claimed", f_claimed},
     {"revoke", f_revoke},
     {"started", f_started},

@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <lauxlib.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdio_ext.h>
 #include <string.h>
 
 #include "channel.h"
@@ -55,7 +57,9 @@ static int os_error(lua_State *L, const char *what) {
 
 // ---------------------------------------------------------------- results
 
+// What a task has printed is out when its result is.
 static void outbox_flush(lua_State *L, struct link *k) {
+  if (__fpending(stdout) > 0) fflush(stdout);
   if (k->unsent > 0) {
     if (channel_write(&k->ch, k->ledger->outbox, k->unsent) < 0)
       os_error(L, "write a result");

@@ -29,7 +29,7 @@ local Call = {
   next = 1,
   stop = HUGE, -- items from here on are dropped
   nils = 0,
-  last_size = 0,
+  done_size = 0, -- items of the largest chunk that is over
   returned = {},
   seats = {},
 }
@@ -197,14 +197,14 @@ function Call:complete()
 end
 
 --- Settles the future with an error of the whole call. A call that collects
--- errors has one for each item that has no result.
+-- errors raises none: it has one for each item that has no result.
 function Call:abort(e)
   e.name = e.name or self.name
   if self.open_ended then
     return
   elseif self.kind == M.CALL then
     return future.fail(self.future, e)
-  elseif self.on_error ~= "collect" or e.kind ~= "timeout" then
+  elseif self.on_error ~= "collect" or e.kind == "cancelled" then
     if e.kind == "timeout" then
       e.results = self:list()
     end

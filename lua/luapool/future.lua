@@ -183,6 +183,7 @@ function Future:cancel()
   if self:ready() then
     return self.state == CANCELLED
   end
+  self.scheduler:check_owned()
   self.scheduler:cancel(self.call)
   return self.state == CANCELLED
 end
@@ -278,12 +279,14 @@ function Watch:step(limit)
   end
   local fds = {}
   for _, s in ipairs(list) do
-    s:step(0)
     table.insert(fds, s:fileno())
   end
   local at = self:next_timer(limit)
   if host.poll(fds, at and at - host.clock()) == nil then
     list[1]:interrupted()
+  end
+  for _, s in ipairs(list) do
+    s:step(0)
   end
 end
 

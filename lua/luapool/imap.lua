@@ -3,6 +3,7 @@
 -- far ahead as the workers need. Only the iterator's own calls read.
 
 local calls = require "luapool.call"
+local sizing = require "luapool.sizing"
 
 local NIL = calls.NIL
 local max, min = math.max, math.min
@@ -45,11 +46,6 @@ end
 
 -- ----------------------------------------------------------------- reading
 
-local function chunk_size(self)
-  local call = self.call
-  return call.chunksize or max(1, call.last_size)
-end
-
 local function read_one(self)
   local call = self.call
   local ok, more, item = pcall(self.read)
@@ -72,7 +68,7 @@ end
 -- Reads on while a whole chunk has room in the buffer.
 local function read_ahead(self)
   local call, s = self.call, self.scheduler
-  local chunk = chunk_size(self)
+  local chunk = sizing.items(call, s.size)
   local room = self.buffersize or 2 * chunk * max(1, s.size)
   if self.buffersize then
     chunk = max(1, min(chunk, self.buffersize // (2 * max(1, s.size))))
@@ -170,6 +166,7 @@ local function outcome(self)
 end
 
 function Imap:__call()
+  self.scheduler:check_owned()
   if self.ended then
     return outcome(self)
   end

@@ -16,6 +16,7 @@ local M = {}
 
 function M.new(o)
   local self = setmetatable(scheduler.new(o), Inline)
+  self.tasks, self.busy = 0, 0
   if o.initializer then
     local args = o.initargs
     local ok, e = xpcall(o.initializer, errors.capture,
@@ -88,7 +89,10 @@ local function run_item(self, call)
   if not args then
     return self:item_failed(call, index, errors.new("encode", message))
   end
+  local begun = host.clock()
   local values = run(call, index, args)
+  self.tasks = self.tasks + 1
+  self.busy = self.busy + host.clock() - begun
   if values[1] then
     return succeeded(self, call, index, values)
   end
@@ -99,9 +103,7 @@ end
 
 --- Runs one item. There is nothing to wait for.
 function Inline:step()
-  if not self:owned() then
-    errors.raise("closed", "the pool belongs to another process")
-  end
+  self:check_owned()
   local call = scheduler.next_call(self)
   if call then
     run_item(self, call)

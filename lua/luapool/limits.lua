@@ -9,18 +9,20 @@ local clock, min = host.clock, math.min
 
 local M = {}
 
--- When the item that the seat runs is out of time. An item that has not been
--- seen to start has all of it.
+-- When the item that the seat runs is out of time, and that item. For one that
+-- has a limit and has not started it is a time to look again.
 local function task_limit(self, seat, now)
-  local chunk, claimed = seat:current()
-  local timeout = chunk and chunk.call.timeout
-  if not timeout then
-    return nil
-  elseif claimed <= chunk.done then
-    return now + timeout
+  local chunk, index = seat:running()
+  if chunk and chunk.call.timeout then
+    local stopped = self.frozen - chunk.frozen
+    return seat.handle:started() + chunk.call.timeout + stopped, chunk, index
   end
-  local stopped = self.frozen - chunk.frozen
-  return seat.handle:started() + timeout + stopped, chunk
+  for i = seat.head, seat.tail do
+    local timeout = seat.chunks[i].call.timeout
+    if timeout and seat.chunks[i] ~= chunk then
+      return now + timeout
+    end
+  end
 end
 
 local function earlier(a, b)
@@ -56,11 +58,10 @@ end
 local function expire_tasks(self, now)
   for _, seat in ipairs(self.seats) do
     if seat:open() and seat.outstanding > 0 then
-      local limit, chunk = task_limit(self, seat, now)
+      local limit, chunk, index = task_limit(self, seat, now)
       if chunk and limit <= now then
         local call = chunk.call
-        seat:kill_item(call, chunk.first + chunk.done,
-          timeout_error("the task", call.timeout))
+        seat:kill_item(call, index, timeout_error("the task", call.timeout))
       end
     end
   end

@@ -144,6 +144,9 @@ function M.task(level, arg, name, f)
       ("'%s' is no function name: write \"module.function\""):format(f))
   end
   local ok, loaded = pcall(require, module)
+  if module == "_G" then
+    ok, loaded = false, "_G is no module"
+  end
   if not ok then
     M.bad(level + 1, arg, name,
       ("no module '%s' for '%s': %s"):format(module, f, tostring(loaded)))

@@ -315,6 +315,7 @@ end
 --- A descriptor that is readable when poll has something to do.
 -- @treturn integer
 function methods:fileno()
+  self.scheduler:check_owned()
   return self.scheduler:fileno()
 end
 
@@ -324,9 +325,11 @@ end
 -- @treturn table a list, one table a worker: pid, tasks, busy (seconds),
 --   bytes_in, bytes_out, restarts; their totals beside it
 function methods:stats()
-  local all = { tasks = 0, busy = 0, bytes_in = 0, bytes_out = 0,
-    restarts = 0 }
-  for i, seat in ipairs(self.scheduler.seats) do
+  self.scheduler:check_owned()
+  local s = self.scheduler
+  local all = { tasks = s.tasks or 0, busy = s.busy or 0, bytes_in = 0,
+    bytes_out = 0, restarts = 0 }
+  for i, seat in ipairs(s.seats) do
     all[i] = seat:stats()
     for name, total in pairs(all) do
       if type(name) == "string" then

@@ -14,6 +14,9 @@ local supervisor = require "luapool.supervisor"
 
 local clock, min, max = host.clock, math.min, math.max
 
+-- Seconds of silence after which finished results are looked for.
+local QUIET = 0.005
+
 --- @type Scheduler
 local Scheduler = {}
 Scheduler.__index = Scheduler
@@ -59,6 +62,13 @@ end
 --- Is this the process that made it?
 function Scheduler:owned()
   return self.epoch == host.epoch()
+end
+
+--- Raises kind `closed` where it is not.
+function Scheduler:check_owned()
+  if self.epoch ~= host.epoch() then
+    errors.raise("closed", "the pool belongs to another process")
+  end
 end
 
 -- --------------------------------------------------------------- the queue
@@ -122,6 +132,7 @@ function Scheduler:chunk_over(seat, chunk)
       self.per_apply = sizing.measure(seat, self.per_apply)
     else
       call.per_item = sizing.measure(seat, call.per_item)
+      call.done_size = max(call.done_size, chunk.n)
     end
   end
   if seat.outstanding == 0 then
@@ -355,15 +366,24 @@ function Scheduler:settle()
   end
 end
 
+--- Takes in whatever is finished.
+function Scheduler:look()
+  self.look_at = nil
+  for _, seat in ipairs(self.seats) do
+    if seat.handle then
+      seat:look()
+    end
+  end
+end
+
 -- Kills what the call has running.
 local function kill_running(self, call, e)
   for _, seat in ipairs(self.seats) do
-    local chunk, claimed
     if seat:open() and seat.outstanding > 0 then
-      chunk, claimed = seat:current()
-    end
-    if chunk and chunk.call == call and claimed > chunk.done then
-      seat:kill_item(call, chunk.first + chunk.done, e)
+      local chunk, index = seat:running()
+      if chunk and chunk.call == call then
+        seat:kill_item(call, index, e)
+      end
     end
   end
 end
@@ -371,6 +391,7 @@ end
 --- Ends a call before its time with an error: drops and kills. A result that
 -- has come in, or a worker has finished, counts first.
 function Scheduler:stop(call, e)
+  self:look()
   if call.over then
     return
   end
@@ -425,12 +446,13 @@ function Scheduler:all_calls()
   return list
 end
 
---- Has an item of the call been started, and is not done?
+--- Is a worker at an item of the call?
 function Scheduler:is_running(call)
+  self:check_owned()
   for _, seat in ipairs(self.seats) do
     if seat.handle and seat.outstanding > 0 then
-      local chunk, claimed = seat:current()
-      if chunk and chunk.call == call and claimed > chunk.done then
+      local chunk = seat:running()
+      if chunk and chunk.call == call then
         return true
       end
     end
@@ -467,7 +489,7 @@ end
 
 --- The time at which something has to be done without any event; nil: never.
 function Scheduler:next_timer()
-  return earlier(self.restless_at,
+  return earlier(earlier(self.restless_at, self.look_at),
     earlier(supervisor.next_timer(self), limits.next(self)))
 end
 
@@ -493,13 +515,26 @@ function Scheduler:interrupted()
   errors.raise("interrupted", "interrupted!")
 end
 
+-- A worker collects the results of quick items before it writes them, and does
+-- not know that the next item is a slow one. So where it says nothing for a
+-- moment, and has more than one item, we look.
+local function watch_outboxes(self, events)
+  local busy = self.size - #self.idle
+  if self.items_out <= busy then
+    self.look_at = nil
+  elseif events > 0 then
+    self.look_at = clock() + QUIET
+  elseif self.look_at and clock() >= self.look_at then
+    self:look()
+    self:dispatch()
+  end
+end
+
 --- Waits once, at most `timeout` seconds (nil: until something happens), and
 -- does what there is to do.
 -- @raise kind `closed` in another process, `interrupted`
 function Scheduler:step(timeout)
-  if not self:owned() then
-    errors.raise("closed", "the pool belongs to another process")
-  end
+  self:check_owned()
   if timeout ~= 0 then
     local at = self:next_timer()
     if at then
@@ -523,6 +558,7 @@ function Scheduler:step(timeout)
   limits.expire(self)
   supervisor.expire(self)
   self:dispatch()
+  watch_outboxes(self, n)
   host.busy(false)
   self:settle()
 end

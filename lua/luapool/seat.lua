@@ -324,15 +324,27 @@ function Seat:receive()
   end
 end
 
+--- Takes in what it has finished, even where it has not written it yet. One
+-- item alone is always written at once.
+function Seat:look()
+  if self.outstanding > 0 and self.handle:look() then
+    frames(self)
+  end
+end
+
 -- ------------------------------------------------------------- taking back
 
---- The chunk it is working on, and the number of its items that were started.
-function Seat:current()
-  for i = self.head, self.tail do
+--- What it is running: the item claimed last, where that has no result yet.
+-- (Those before it are done, whether or not their results have come in.)
+-- @return its chunk, its index; nothing where it runs none
+function Seat:running()
+  for i = self.tail, self.head, -1 do
     local chunk = self.chunks[i]
     local claimed = self.handle:claimed(chunk.serial)
-    if claimed > chunk.done or claimed < chunk.n then
-      return chunk, claimed
+    if claimed > chunk.done then
+      return chunk, chunk.first + math.min(claimed, chunk.n) - 1
+    elseif claimed > 0 then
+      return
     end
   end
 end
@@ -416,9 +428,8 @@ end
 -- back all that it has not started. Returns whether it did.
 function Seat:kill_item(call, index, e)
   self:revoke_all()
-  local chunk, claimed = self:current()
-  if not chunk or chunk.call ~= call or claimed <= chunk.done
-    or chunk.first + chunk.done ~= index then
+  local chunk, running = self:running()
+  if not chunk or chunk.call ~= call or running ~= index then
     return false
   end
   self:kill(e)
@@ -511,8 +522,8 @@ function Seat:ended()
   keep_figures(self)
   self.handle:close()
   self.handle = nil
-  for _, pair in ipairs(left) do
-    settle_chunk(self, pair[1], pair[2], death)
+  for i = #left, 1, -1 do -- what comes back first goes out last
+    settle_chunk(self, left[i][1], left[i][2], death)
   end
   while self.outstanding > 0 do
     pop_chunk(self)

@@ -10,8 +10,8 @@ local min, max = math.min, math.max
 -- Seconds of work that a chunk should hold: long against the cost of a message,
 -- short against what a user waits for.
 local CHUNK_SECONDS = 0.002
--- A chunk is at most this many times its predecessor: one lucky measurement
--- must not put everything on one worker.
+-- A chunk is at most this many times the largest before it that is done: one
+-- lucky measurement must not put everything on one worker.
 local GROWTH = 8
 -- Items of one chunk at most; LEDGER_ITEMS_MAX of host/ledger.h is above it.
 local MOST_ITEMS = 1 << 20
@@ -28,17 +28,15 @@ function M.items(call, size)
   elseif call.chunksize then
     return call.chunksize
   end
-  local n = 1
-  if call.per_item then
-    n = call.per_item > 0 and CHUNK_SECONDS // call.per_item or MOST_ITEMS
-    n = min(n, call.last_size * (call.growth or GROWTH), MOST_ITEMS)
+  if not call.per_item then
+    return 1
   end
+  local n = call.per_item > 0 and CHUNK_SECONDS // call.per_item or MOST_ITEMS
+  n = min(n, call.done_size * (call.growth or GROWTH), MOST_ITEMS)
   if not call.open_ended then
     n = min(n, call.uncut // (2 * size)) -- the end comes for all at once
   end
-  n = max(1, math.tointeger(n))
-  call.last_size = max(call.last_size, n)
-  return n
+  return max(1, math.tointeger(n))
 end
 
 --- The number of chunks a worker should have: one to run and one behind it;
