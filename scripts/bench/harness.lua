@@ -130,7 +130,8 @@ local GOALS = {
 local function judge(name, samples, target)
   local compared = name == "most" and "luapool" or name
   if #samples[compared] == 0 then return "", "", "not measured" end
-  local reached, wanted, factor = GOALS[name](samples, target)
+  local reached, wanted, factor = GOALS[name](samples, target or 1)
+  if not target then return reached, "", "" end
   if factor <= 1 then return reached, wanted, "met" end
   return reached, wanted, ("missed by %.0f%%"):format(100 * (factor - 1))
 end
@@ -142,9 +143,12 @@ local function amount(samples, unit)
   return ("%%.%df %%s"):format(decimals):format(value, unit)
 end
 
+local function row(...)
+  print((LINE:format(...):gsub("%s+$", "")))
+end
+
 function M.heading()
-  print((LINE:format("figure", "luapool", "limit", "peer", "ratio", "target",
-    "")))
+  row("figure", "luapool", "limit", "peer", "ratio", "target", "")
 end
 
 --- A remark on the figure above it.
@@ -155,7 +159,7 @@ end
 --- Measures one figure and prints its lines of the table, one for each goal.
 -- figure: name, unit, luapool, limit, peer, rounds, and goals: a list of
 -- {"limit", at most so many times its seconds}, {"peer", at least so many times
--- as fast} or {"most", absolute}.
+-- as fast} or {"most", absolute}; without a number it is only shown.
 function M.figure(figure)
   local samples = sample(figure, figure.rounds or M.rounds)
   local cells = {figure.name}
@@ -163,12 +167,12 @@ function M.figure(figure)
     cells[i + 1] = amount(samples[role], figure.unit)
   end
   for _, goal in ipairs(figure.goals or {}) do
-    print(LINE:format(cells[1], cells[2], cells[3], cells[4],
-      judge(goal[1], samples, goal[2])))
+    row(cells[1], cells[2], cells[3], cells[4],
+      judge(goal[1], samples, goal[2]))
     cells = {"", "", "", ""}
   end
   if not figure.goals then
-    print((LINE:format(cells[1], cells[2], cells[3], cells[4], "", "", "")))
+    row(cells[1], cells[2], cells[3], cells[4], "", "", "")
   end
   io.stdout:flush()
   return samples

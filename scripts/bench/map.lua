@@ -24,6 +24,7 @@ local function map(name, count, opts, job, goal)
   harness.figure{
     name = name,
     unit = "us",
+    rounds = 5,
     luapool = function()
       return timed(count, function() pool:map(increment, items, opts) end)
     end,
@@ -32,11 +33,12 @@ local function map(name, count, opts, job, goal)
   }
 end
 
-local function imap(name, count, opts, job)
+local function imap(name, count, opts, job, goal)
   local items = list(count)
   harness.figure{
     name = name,
     unit = "us",
+    rounds = 5,
     luapool = function()
       return timed(count, function()
         local sum = 0
@@ -45,11 +47,11 @@ local function imap(name, count, opts, job)
       end)
     end,
     peer = function() return harness.python(job, count) end,
-    goals = {{"peer", 4}},
+    goals = {{"peer", goal}},
   }
 end
 
 map("map of 1,000,000 integers", 1000000, nil, "map_default", 2)
 map("map of 100,000, chunksize 1", 100000, 1, "map_single", 8)
-imap("imap of 200,000 integers", 200000, nil, "imap")
+imap("imap of 200,000 integers", 200000, nil, "imap", 4)
 imap("imap of 200,000, chunksize 1000", 200000, 1000, "imap_chunks")

@@ -23,6 +23,11 @@ end
 
 local harness = require "harness"
 
+local function first_line(command)
+  local output <close> = assert(io.popen(command))
+  return output:read() or ""
+end
+
 local function run(name, counts)
   local command = ("%s %s --here %s"):format(harness.interpreter, arg[0], name)
   local output <close> = assert(io.popen(command))
@@ -39,6 +44,8 @@ end
 
 io.stdout:setvbuf("line")
 local counts, failed = {met = 0, missed = 0}, {}
+print(("%s, %s CPUs, %s, %s"):format(first_line("uname -srm"),
+  first_line("nproc"), _VERSION, first_line("python3 --version 2>&1")))
 harness.heading()
 for _, name in ipairs(#arg > 0 and arg or NAMES) do
   if not run(name, counts) then failed[#failed + 1] = name end
