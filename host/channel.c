@@ -100,7 +100,7 @@ static ssize_t write_some(struct channel *c, const struct iovec *v, int n) {
   ssize_t r;
   process_pipe_guard_begin();
   do {
-    r = writev(c->wfd, v, n);
+    r = n == 1 ? write(c->wfd, v->iov_base, v->iov_len) : writev(c->wfd, v, n);
   } while (r < 0 && errno == EINTR);
   process_pipe_guard_end();
   if (r < 0) return errno == EAGAIN ? 0 : -1;
@@ -145,7 +145,7 @@ int channel_write(struct channel *c, const void *bytes, size_t n) {
     size_t queued = c->out.len - c->out_pos;
     struct iovec v[2] = {{NULL, queued}, {(void *)(uintptr_t)p, n}};
     if (queued) v[0].iov_base = c->out.data + c->out_pos;
-    ssize_t r = write_some(c, v, 2);
+    ssize_t r = queued ? write_some(c, v, 2) : write_some(c, v + 1, 1);
     if (r < 0 || (r == 0 && wait_writable(c->wfd) < 0)) return -1;
     size_t first = (size_t)r < queued ? (size_t)r : queued;
     c->out_pos += first;

@@ -16,6 +16,8 @@
 #include "epoch.h"
 #include "frames.h"
 #include "ledger.h"
+#include "lib.h"
+#include "poller.h"
 
 #define HANDLE_NAME "luapool.handle"
 
@@ -113,6 +115,12 @@ static uint32_t chunk_begin(lua_State *L, struct handle *h, int arg,
   return serial;
 }
 
+// Fills in what is known only after the items: where the chunk begins.
+static void chunk_head(struct handle *h, const struct frame_chunk *c) {
+  memcpy(h->ch.out.data + h->ch.out_frame + sizeof(struct frame_header), c,
+         sizeof *c);
+}
+
 // handle:send_call(serial, 0, 2, timed, seed, nth, bytes): a chunk of one item
 // that was encoded when it was submitted
 static int f_send_call(lua_State *L) {
@@ -123,12 +131,10 @@ static int f_send_call(lua_State *L) {
   if (n > UINT32_MAX - FRAME_SLACK)
     return luaL_error(L, "the arguments take more than 4 GiB");
   uint32_t serial = chunk_begin(L, h, 2, &c);
-  struct frame_chunk *in_place =
-      (struct frame_chunk *)(void *)(h->ch.out.data + h->ch.out.len - sizeof c);
+  uint32_t length = (uint32_t)n;
   c.count = 1;
   c.first = 1;
-  memcpy(in_place, &c, sizeof c);
-  uint32_t length = (uint32_t)n;
+  chunk_head(h, &c);
   frame_put(L, h, &length, sizeof length);
   frame_put(L, h, bytes, n);
   frame_end(L, h);
@@ -206,8 +212,7 @@ static int f_send_items(lua_State *L) {
     channel_abort(&h->ch);
   } else {
     c.first = (uint64_t)first;
-    memcpy(h->ch.out.data + h->ch.out_frame + sizeof(struct frame_header), &c,
-           sizeof c);
+    chunk_head(h, &c);
     frame_end(L, h);
     ledger_open(h->ledger, serial, c.count);
   }
@@ -300,6 +305,9 @@ static int f_take(lua_State *L) {
   return 2;
 }
 
+// Stack slots of call.
+enum { CALL_SESSION = 3, CALL_SCOPE, CALL_FUNCTION };
+
 // The results of a chunk go straight into the list: the caller's slots.
 enum { TAKE_SERIAL = 2, TAKE_SESSION, TAKE_SCOPE, LIST, AT, MOST, NIL };
 
@@ -337,6 +345,72 @@ static int f_take_list(lua_State *L) {
   lua_pushinteger(L, taken);
   lua_pushinteger(L, nils);
   return 2;
+}
+
+// Puts a chunk of one call, the n values at `first`, into the channel. 0 where
+// they cannot travel.
+static int call_put(lua_State *L, struct handle *h, uint32_t serial, int first,
+                    int n) {
+  static const struct codec_path path = {"args", 0, true};
+  const struct frame_chunk c = {.count = 1, .first = 1, .kind = CHUNK_CALL};
+  uint32_t length = 0;
+  frame_begin(L, h, FRAME_CHUNK, (uint16_t)serial);
+  frame_put(L, h, &c, sizeof c);
+  frame_put(L, h, &length, sizeof length);
+  size_t at = h->ch.out.len - h->ch.out_frame;
+  bool ok = codec_put(L, CALL_SESSION, CALL_SCOPE, &h->ch.out, first, n, &path);
+  size_t bytes = h->ch.out.len - h->ch.out_frame - at;
+  if (!ok || bytes > UINT32_MAX - FRAME_SLACK) {
+    channel_abort(&h->ch);
+    return 0;
+  }
+  length = (uint32_t)bytes;
+  memcpy(h->ch.out.data + h->ch.out_frame + at - sizeof length, &length,
+         sizeof length);
+  frame_end(L, h);
+  ledger_open(h->ledger, serial, 1);
+  return 1;
+}
+
+// Waits for the answer to the chunk. Pushes its values and returns their number;
+// -1 where anything else happens first, which is then still to be taken.
+static int call_wait(lua_State *L, struct handle *h, uint32_t serial) {
+  struct frame f;
+  while (poller_wait_for(h->ch.rfd, h->process.pidfd)) {
+    if (channel_read(&h->ch) < 0) return -1;
+    size_t before = h->ch.in_pos;
+    int r = channel_next(&h->ch, &f);
+    if (r == 0) continue;
+    if (r == 1 && is_result(&f, serial)) {
+      int n = values(L, CALL_SESSION, CALL_SCOPE, &f);
+      if (n >= 0) return n;
+      lua_pop(L, 1);
+    }
+    h->ch.in_pos = before;
+    return -1;
+  }
+  return -1;
+}
+
+// handle:call(serial, session, scope, f, args...) -> true, results...
+//   | false: sent, but the answer is not there, or is no result
+//   | nil: not sent, since something in it cannot travel
+// The short way of an apply on a pool that does nothing else: the scheduler's
+// bookkeeping takes as long as the pipes. Where false comes an interrupt is held
+// back (luapool_busy) until the scheduler knows of the chunk.
+static int f_call(lua_State *L) {
+  struct handle *h = to_handle(L);
+  uint32_t serial = check_u32(L, 2);
+  if (!call_put(L, h, serial, CALL_FUNCTION, lua_gettop(L) - CALL_SCOPE))
+    return 0;
+  luapool_busy = 1;
+  lua_settop(L, CALL_SCOPE);
+  lua_pushboolean(L, 1);
+  int n = channel_flush(&h->ch) == 1 ? call_wait(L, h, serial) : -1;
+  luapool_busy = n < 0;
+  if (n >= 0) return n + 1;
+  lua_pushboolean(L, 0);
+  return 1;
 }
 
 // handle:salvage(): after the end, and once read says nil: what was finished and
@@ -488,6 +562,7 @@ static const luaL_Reg methods[] = {
     {"read", f_read},
     {"take", f_take},
     {"take_list", f_take_list},
+    {"call", f_call},
     {"salvage", f_salvage},
     {"look", f_look},
     {"claimed", f_claimed},

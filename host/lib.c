@@ -29,6 +29,8 @@ void luapool_interrupt(void) { poller_interrupt(); }
 
 // ------------------------------------------------------- messages as strings
 
+enum { PACK_KEEP = 64 * 1024 };  // bytes
+
 static int f_free_buffer(lua_State *L) {
   buffer_free(lua_touserdata(L, 1));
   return 0;
@@ -45,20 +47,28 @@ static struct buffer *new_buffer(lua_State *L) {
   return b;
 }
 
+// The buffer of pack, kept between calls. A new one where it is in use: encoding
+// may look up globals through a metatable of the user's, who may come back here.
+static struct buffer *pack_buffer(lua_State *L) {
+  struct buffer *b = lua_touserdata(L, lua_upvalueindex(1));
+  return b->len == 0 ? b : new_buffer(L);
+}
+
 // pack(session, scope, base, each, values...) -> string | nil, message
 // One message. `base` names the values in the error: base, or base[1], base[2]
 // ... where each is true.
 static int f_pack(lua_State *L) {
   struct codec_path path = {luaL_checkstring(L, 3), 0, lua_toboolean(L, 4)};
   int n = lua_gettop(L) - 4;
-  struct buffer *b = new_buffer(L);
+  struct buffer *b = pack_buffer(L);
   if (!codec_put(L, 1, 2, b, 5, n, &path)) {
+    buffer_reset(b, PACK_KEEP);
     lua_pushnil(L);
     lua_insert(L, -2);
     return 2;
   }
   lua_pushlstring(L, (const char *)b->data, b->len);
-  buffer_free(b);
+  buffer_reset(b, PACK_KEEP);
   return 1;
 }
 
@@ -331,7 +341,6 @@ static const luaL_Reg functions[] = {
     {"decode", codec_f_decode},
     {"register", codec_f_register},
     {"session", codec_f_session},
-    {"pack", f_pack},
     {"unpack", f_unpack},
     {"fork", f_fork},
     {"poller", poller_f_new},
@@ -355,5 +364,8 @@ int luaopen_luapool_host(lua_State *L) {
   link_open(L);
   poller_open(L);
   luaL_newlib(L, functions);
+  new_buffer(L);
+  lua_pushcclosure(L, f_pack, 1);
+  lua_setfield(L, -2, "pack");
   return 1;
 }

@@ -39,6 +39,10 @@ struct link {
   uint32_t item;  // the next one
   uint16_t task;
 
+  // A frame that was read on the way to the next item and is none.
+  struct frame kept;
+  enum { KEPT_NOTHING, KEPT_FRAME, KEPT_END } keeps;
+
   uint64_t begun;    // when the chunk was
   uint64_t flushed;  // when the outbox was last known empty
   unsigned check, checked;
@@ -47,9 +51,8 @@ struct link {
 // Stack slots of every method: the link, its session, the scope of the call.
 enum { SELF = 1 };
 
-static struct link *to_link(lua_State *L) {
-  return luaL_checkudata(L, SELF, LINK_NAME);
-}
+// Unchecked: a link is seen by worker.lua alone, which calls once an item.
+static struct link *to_link(lua_State *L) { return lua_touserdata(L, SELF); }
 
 static int os_error(lua_State *L, const char *what) {
   return luaL_error(L, "could not %s: %s", what, strerror(errno));
@@ -66,7 +69,6 @@ static void outbox_flush(lua_State *L, struct link *k) {
     k->unsent = 0;
     ledger_sent(k->ledger, 0);
   }
-  k->flushed = 0;
 }
 
 // Puts the frame in scratch behind all earlier ones. Too large for the outbox,
@@ -161,28 +163,71 @@ static void result_put(lua_State *L, struct link *k, int first, int n) {
     error_put(L, k, "encode", lua_tostring(L, -1));
 }
 
-// A result does not wait in the outbox for a slow item behind it. The clock is
-// read at every item while items are slow, seldom while they are quick.
+// A result that has waited for a while goes out.
+static void outbox_due(lua_State *L, struct link *k, uint64_t now) {
+  if (now - k->flushed < FLUSH_AFTER) return;
+  outbox_flush(L, k);
+  k->flushed = now;
+  k->check = 1;
+}
+
+// The clock is read at every item while items are slow, seldom while they are
+// quick. That the next item will be slow nobody knows: the parent looks into the
+// outbox where it hears nothing.
 static void outbox_tick(lua_State *L, struct link *k) {
+  if (k->chunk.kind == CHUNK_CALL) return;  // chunk_over does
   if (++k->checked < k->check) return;
   k->checked = 0;
-  uint64_t now = ledger_now();
-  if (k->flushed == 0) k->flushed = now;
-  if (now - k->flushed >= FLUSH_AFTER) {
-    outbox_flush(L, k);
-    k->flushed = now;
-    k->check = 1;
-  } else if (k->check < CHECK_MOST) {
-    k->check *= 2;
-  }
+  if (k->check < CHECK_MOST) k->check *= 2;
+  outbox_due(L, k, ledger_now());
 }
 
 // ------------------------------------------------------------------ items
 
-static void chunk_over(struct link *k) {
+static void chunk_over(lua_State *L, struct link *k) {
+  uint64_t now = ledger_now(), busy = now - k->begun;
   k->p = NULL;
-  uint64_t busy = ledger_now() - k->begun;
   atomic_fetch_add_explicit(&k->ledger->busy, busy, memory_order_relaxed);
+  outbox_due(L, k, now);
+}
+
+static int frame_wait(lua_State *L, struct link *k, struct frame *f);
+static void chunk_enter(struct link *k, const struct frame *f);
+
+// Does f hold a call that can be run like the one before it?
+static bool is_next_call(const struct link *k, const struct frame *f) {
+  struct frame_chunk c;
+  if (f->type != FRAME_CHUNK || f->length < sizeof c) return false;
+  memcpy(&c, f->bytes, sizeof c);
+  return c.kind == CHUNK_CALL && k->chunk.kind == CHUNK_CALL &&
+         c.seeded == k->chunk.seeded;
+}
+
+// Classes that the last call brought are not the next one's.
+static void scope_renew(lua_State *L) {
+  scope_push(L);
+  lua_pushnil(L);
+  if (lua_next(L, -2)) {
+    lua_newtable(L);
+    lua_setiuservalue(L, SELF, 2);
+  }
+  lua_settop(L, SELF);
+}
+
+// Calls follow one another without a way back through worker.lua. Any other
+// frame is kept for it.
+static bool chunk_next(lua_State *L, struct link *k) {
+  if (k->chunk.kind != CHUNK_CALL) return false;
+  if (!frame_wait(L, k, &k->kept)) {
+    k->keeps = KEPT_END;
+  } else if (!is_next_call(k, &k->kept)) {
+    k->keeps = KEPT_FRAME;
+  } else {
+    scope_renew(L);
+    chunk_enter(k, &k->kept);
+    return true;
+  }
+  return false;
 }
 
 static bool item_claim(struct link *k) {
@@ -207,7 +252,7 @@ static const uint8_t *item_bytes(lua_State *L, struct link *k) {
 
 // Claims and decodes items until one can be run: returns true and its values;
 // or nothing where the chunk is over. An item that does not decode has failed.
-static int item_next(lua_State *L, struct link *k) {
+static int chunk_item(lua_State *L, struct link *k) {
   lua_settop(L, SELF);
   while (k->p != NULL && item_claim(k)) {
     const uint8_t *bytes = item_bytes(L, k);
@@ -219,8 +264,14 @@ static int item_next(lua_State *L, struct link *k) {
     error_put(L, k, "decode", lua_tostring(L, -1));
     lua_settop(L, SELF);
   }
-  if (k->p != NULL) chunk_over(k);
+  if (k->p != NULL) chunk_over(L, k);
   return 0;
+}
+
+static int item_next(lua_State *L, struct link *k) {
+  int n = chunk_item(L, k);
+  while (n == 0 && chunk_next(L, k)) n = chunk_item(L, k);
+  return n;
 }
 
 // link:next() -> true, values... | nothing
@@ -262,15 +313,21 @@ static uint32_t take_call(lua_State *L, struct link *k) {
   return head.call;
 }
 
-static int take_chunk(lua_State *L, struct link *k) {
-  if ((size_t)(k->end - k->p) < sizeof k->chunk)
-    return luaL_error(L, "a chunk is cut short");
-  memcpy(&k->chunk, k->p, sizeof k->chunk);
-  k->p += sizeof k->chunk;
+static void chunk_enter(struct link *k, const struct frame *f) {
+  memcpy(&k->chunk, f->bytes, sizeof k->chunk);
+  k->p = f->bytes + sizeof k->chunk;
+  k->end = f->bytes + f->length;
+  k->task = f->task;
   k->item = 0;
   k->begun = ledger_now();
+  if (k->unsent == 0) k->flushed = k->begun;
   k->check = 1;
   k->checked = 0;
+}
+
+static int take_chunk(lua_State *L, struct link *k, const struct frame *f) {
+  if (f->length < sizeof k->chunk) return luaL_error(L, "a chunk is cut short");
+  chunk_enter(k, f);
   lua_pushliteral(L, "chunk");
   lua_pushinteger(L, k->chunk.call);
   lua_pushinteger(L, k->chunk.kind);
@@ -279,10 +336,10 @@ static int take_chunk(lua_State *L, struct link *k) {
 }
 
 static int frame_push(lua_State *L, struct link *k, const struct frame *f) {
+  if (f->type == FRAME_CHUNK) return take_chunk(L, k, f);
   k->p = f->bytes;
   k->end = f->bytes + f->length;
   k->task = f->task;
-  if (f->type == FRAME_CHUNK) return take_chunk(L, k);
   if (f->type < FRAME_INIT || f->type > FRAME_CHUNK)
     return luaL_error(L, "a frame of unknown type %d", f->type);
   lua_pushstring(L, frame_names[f->type]);
@@ -320,9 +377,12 @@ static int frame_wait(lua_State *L, struct link *k, struct frame *f) {
 //   nothing: the parent has closed the pipe
 static int f_receive(lua_State *L) {
   struct link *k = to_link(L);
-  struct frame f;
   k->p = NULL;
-  return frame_wait(L, k, &f) ? frame_push(L, k, &f) : 0;
+  if (k->keeps == KEPT_NOTHING)
+    k->keeps = frame_wait(L, k, &k->kept) ? KEPT_FRAME : KEPT_END;
+  if (k->keeps == KEPT_END) return 0;
+  k->keeps = KEPT_NOTHING;
+  return frame_push(L, k, &k->kept);
 }
 
 // link:values() -> true, values... of the frame at hand | false, message

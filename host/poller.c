@@ -84,6 +84,14 @@ static void unwatch_interrupts(void) {
     process_close(&interrupt.fd);
 }
 
+bool poller_wait_for(int fd, int pidfd) {
+  // poll passes over a descriptor of -1.
+  struct pollfd fds[] = {{fd, POLLIN, 0}, {pidfd, POLLIN, 0}, {-1, POLLIN, 0}};
+  if (interrupt.epoch == epoch_now()) fds[2].fd = interrupt.fd;
+  if (interrupt.pending) return false;
+  return poll(fds, 3, -1) > 0 && !fds[1].revents && !fds[2].revents;
+}
+
 static double clock_s(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);

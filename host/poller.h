@@ -15,6 +15,10 @@ void poller_interrupt(void);
 // Was there one since the last call?
 bool poller_interrupted(void);
 
+// Waits until fd is readable. False where the process of pidfd ended first, or
+// at an interrupt.
+bool poller_wait_for(int fd, int pidfd);
+
 // poller() -> poller | nil, message
 int poller_f_new(lua_State *L);
 

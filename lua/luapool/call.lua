@@ -9,6 +9,7 @@
 
 local errors = require "luapool.error"
 local future = require "luapool.future"
+local registry = require "luapool.registry"
 
 local M = {
   -- Kinds of chunks, as host/frames.h has them.
@@ -24,25 +25,28 @@ local HUGE = math.maxinteger
 local min = math.min
 
 --- @type Call
--- The defaults stand here and not in each object: there is one a task.
 local Call = {
   next = 1,
   stop = HUGE, -- items from here on are dropped
   nils = 0,
   done_size = 0, -- items of the largest chunk that is over
   returned = {},
-  seats = {},
+  seats = {}, -- that have its function
 }
 Call.__index = Call
-M.Call = Call
 
 local NONE = Call.returned
 
+-- An apply: one item. There is one such object a task, so what is the same for
+-- all stands in the metatable, and constructors name every field there will be.
+local Apply = { kind = M.CALL, n = 1, size = 1, pending = 1, uncut = 1 }
+M.Apply = Apply
+
 local last_id = 0
 
---- Makes a call.
--- @param fields name, kind, items, n, and options: timeout, deadline_at,
---   retries, on_error, chunksize, seed, nth, progress
+--- Makes a call of the map family.
+-- @param fields name, f, kind, items, n, and options: timeout, deadline,
+--   deadline_at, retries, on_error, chunksize, seed, nth
 function M.new(scheduler, fields)
   local self = setmetatable(fields, Call)
   last_id = (last_id + 1) & 0xffffffff
@@ -50,13 +54,37 @@ function M.new(scheduler, fields)
   self.size = self.n
   self.pending = self.n
   self.uncut = self.n
+  self.seats = {}
+  self.results = {}
+  self.errors = {}
   self.future = future.new(scheduler, self)
-  if self.kind ~= M.CALL then
-    self.seats = {} -- that have its function
-    self.results = {}
-    self.errors = {}
-  end
   return self
+end
+
+--- Makes a call of one task.
+-- @param f,bytes the function; it and its arguments, encoded
+-- @param name as the user gave it, or nil
+function M.apply(scheduler, f, bytes, name)
+  local self = setmetatable({
+    f = f,
+    bytes = bytes,
+    name = name,
+    future = false,
+    number = 0,
+    queued = false,
+    over = false,
+    values = nil,
+    next = 1,
+    pending = 1,
+    uncut = 1,
+  }, Apply)
+  self.future = future.new(scheduler, self)
+  return self
+end
+
+--- How errors name its function.
+function Call:label()
+  return self.name or registry.name_of(self.f)
 end
 
 -- ------------------------------------------------------- handing out items
@@ -140,7 +168,7 @@ end
 -- behind it need not be started.
 function Call:failed(index, e)
   self.pending = self.pending - 1
-  e.name = e.name or self.name
+  e.name = e.name or self:label()
   if self.kind == M.CALL then
     self.failure = e
     return false
@@ -199,7 +227,7 @@ end
 --- Settles the future with an error of the whole call. A call that collects
 -- errors raises none: it has one for each item that has no result.
 function Call:abort(e)
-  e.name = e.name or self.name
+  e.name = e.name or self:label()
   if self.open_ended then
     return
   elseif self.kind == M.CALL then
@@ -213,10 +241,17 @@ function Call:abort(e)
   for i = 1, self.size do
     if self.results[i] == nil and not self.errors[i] then
       self.errors[i] = errors.new(e.kind, e.message,
-        { index = i, name = self.name })
+        { index = i, name = self:label() })
     end
   end
   return self:complete()
 end
+
+for name, value in pairs(Call) do
+  if Apply[name] == nil then
+    Apply[name] = value
+  end
+end
+Apply.__index = Apply
 
 return M

@@ -91,6 +91,10 @@ function M.capture(value)
   local trace = debug.traceback(nil, 2)
   for _, file in ipairs { "worker", "inline" } do
     trace = trace:gsub("\n[^\n]*luapool[/.]" .. file .. "[^\n]*:.*$", "")
+    if type(value) == "string" then
+      -- A C function blames its caller, which is us.
+      value = value:gsub("^[^\n:]*luapool/" .. file .. "%.lua:%d+: ", "")
+    end
   end
   return setmetatable({
     message = M.text(value),

@@ -24,8 +24,13 @@ local PENDING, FINISHED, FAILED, CANCELLED =
 -- @param call what it is the result of
 -- @treturn Future
 function M.new(scheduler, call)
-  return setmetatable(
-    { scheduler = scheduler, call = call, state = PENDING }, Future)
+  return setmetatable({
+    scheduler = scheduler,
+    call = call,
+    state = PENDING,
+    values = nil,
+    seen = nil,
+  }, Future)
 end
 
 local function guarded(what, f, ...)

@@ -3,6 +3,7 @@
 -- far ahead as the workers need. Only the iterator's own calls read.
 
 local calls = require "luapool.call"
+local errors = require "luapool.error"
 local sizing = require "luapool.sizing"
 
 local NIL = calls.NIL
@@ -172,16 +173,19 @@ function Imap:__call()
   end
   local call = self.call
   while true do
-    if not call.over then
+    if not call.over and self.scheduler.state == "open" then
       read_ahead(self)
     end
     local index = settled(self)
     if index then
       return hand_out(self, index)
+    elseif self.source_ended and self.handed == call.n then
+      return finish(self)
     elseif call.over then
       return outcome(self)
-    elseif self.handed == call.n then
-      return finish(self)
+    elseif self.handed == call.n then -- and more cannot be read
+      close(self)
+      errors.raise("closed", "the pool is " .. self.scheduler.state)
     end
     self.scheduler:run_until(something_settled, self)
   end

@@ -91,6 +91,8 @@ function M.new(o)
     retries = o.retries,
     seed = o.seed and math.tointeger(o.seed),
     calls = 0,
+    plain = not (o.timeout or o.retries or o.seed), -- no options of its own
+    scope = {}, -- of the next apply
   }, Pool)
   s.pool = self -- whoever holds a future of it holds the pool
   return self
@@ -149,9 +151,28 @@ function impl.starmap_async(self, f, items, opts)
   return future
 end
 
-function impl.apply(self, f, args, opts)
+local NONE = {}
+
+local function apply(self, f, args, opts, done, ...)
+  if done then
+    return ...
+  elseif done == nil then
+    return wait_for(self, (...))
+  end
   return wait_for(self,
     (request.apply(self, "apply", SYNC, f, args, opts)))
+end
+
+local function quick(self, f, args, opts)
+  if opts ~= nil then
+    return false
+  end
+  return request.quick_apply(self, f, args or NONE)
+end
+
+function impl.apply(self, f, args, opts)
+  return apply(self, f, args, opts,
+    quick(self, f, args, opts))
 end
 
 function impl.apply_async(self, f, args, opts)
@@ -242,6 +263,8 @@ end
 
 local function finish(self)
   local s = self.scheduler
+  s:stop_all(errors.new("closed", "the pool has ended"))
+  s:settle()
   s.poller:close()
   s.state = "ended"
   report_unseen(self)
@@ -262,7 +285,7 @@ local function join(self, timeout)
     return
   end
   local function over()
-    return next(s.calls) == nil and gone(s)
+    return s:drained() and gone(s)
   end
   if not over() and not s:run_until(over, nil, timeout) then
     errors.raise("timeout",

@@ -15,6 +15,8 @@ local check, unpack = options.check, table.unpack
 
 local M = {}
 
+local NONE = {}
+
 M.sync_options = {
   chunksize = check.positive,
   timeout = check.seconds,
@@ -61,74 +63,74 @@ function M.usable(self)
   end
 end
 
--- What all calls have in common. The level is that of the caller's caller.
-local function new_call(self, level, name, f, opts, known)
-  local task, given = options.task(level + 1, 1, name, f)
-  opts = call_opts(level + 1, name, opts, known)
-  M.usable(self)
-  self.calls = self.calls + 1
-  return {
-    f = task,
-    name = given or registry.name_of(task),
-    timeout = self.scheduler.size > 0 and (opts.timeout or self.timeout) or nil,
-    retries = opts.retries or self.retries,
-    chunksize = opts.chunksize and math.tointeger(opts.chunksize),
-    on_error = opts.on_error,
-    deadline = opts.deadline,
-    deadline_at = opts.deadline and host.clock() + opts.deadline,
-    seed = self.seed,
-    nth = self.calls,
-    options = opts,
-  }
+-- What an option of the call, or else of the pool, says.
+local function set_options(self, call, opts)
+  call.timeout = self.scheduler.size > 0 and (opts.timeout or self.timeout)
+    or nil
+  call.retries = opts.retries or self.retries
+  call.seed = self.seed
+  call.nth = self.calls
+  if opts.chunksize then
+    call.chunksize = math.tointeger(opts.chunksize)
+  end
+  call.on_error = opts.on_error
+  if opts.deadline then
+    call.deadline = opts.deadline
+    call.deadline_at = host.clock() + opts.deadline
+  end
 end
 
-local function submit(self, fields)
-  local s = self.scheduler
-  local call = calls.new(s, fields)
-  call.future.callback = fields.options.callback
-  call.future.error_callback = fields.options.error_callback
-  s:submit(call)
-  return call.future
+local function submit(self, call, opts)
+  local future = call.future
+  future.callback = opts.callback
+  future.error_callback = opts.error_callback
+  self.scheduler:submit(call)
+  return future
 end
 
 -- Gives the call's function its bytes, which go to each worker once.
-local function encode_function(self, fields)
+local function encode_function(self, call)
   local s = self.scheduler
-  fields.scope = {}
+  call.scope = {}
   if s.size == 0 then
     return
   end
-  local bytes, message = host.pack(s.session, fields.scope, "f", false,
-    fields.f)
+  local bytes, message = host.pack(s.session, call.scope, "f", false, call.f)
   if not bytes then
-    errors.raise("encode", message, { name = fields.name })
+    errors.raise("encode", message, { name = registry.name_of(call.f) })
   end
-  fields.bytes = bytes
+  call.bytes = bytes
+end
+
+-- The one value among an apply's that cannot travel: first the function.
+local function blame(self, f, args, n)
+  local session = self.scheduler.session
+  local _, message = host.pack(session, nil, "f", false, f)
+  if not message or self.scheduler.size == 0 then
+    _, message = host.pack(session, nil, "args", true, unpack(args, 1, n))
+  end
+  errors.raise("encode", message, { name = registry.name_of(f) })
 end
 
 -- The function and its arguments as one message, so that what they share stays
--- shared. Where that fails it says which of them cannot travel.
-local function encode_apply(self, fields, args, n)
-  local s, message = self.scheduler, nil
-  local scope = {}
-  fields.scope = scope
+-- shared. The scope holds the classes among them until the result is there;
+-- there seldom are any, so that one table serves until then.
+local function encode_apply(self, f, args, n)
+  local s = self.scheduler
+  local scope = self.scope
+  local bytes
   if s.size > 0 then
-    fields.bytes = host.pack(s.session, scope, "args", true, fields.f,
-      unpack(args, 1, n))
-    if not fields.bytes then
-      message = select(2, host.pack(s.session, nil, "f", false, fields.f))
-    end
+    bytes = host.pack(s.session, scope, "args", true, f, unpack(args, 1, n))
   else
-    fields.bytes = host.pack(s.session, scope, "args", true,
-      unpack(args, 1, n))
+    bytes = host.pack(s.session, scope, "args", true, unpack(args, 1, n))
   end
-  if not fields.bytes then
-    if type(message) ~= "string" then
-      message = select(2, host.pack(s.session, nil, "args", true,
-        unpack(args, 1, n)))
-    end
-    errors.raise("encode", message, { name = fields.name })
+  if not bytes then
+    blame(self, f, args, n)
+  elseif next(scope) == nil then
+    return bytes
   end
+  self.scope = {}
+  return bytes, scope
 end
 
 -- ------------------------------------------------------------------- items
@@ -188,20 +190,73 @@ end
 -- ------------------------------------------------------------ the map family
 
 function M.map(self, name, kind, known, f, items, opts)
-  local fields = new_call(self, 4, name, f, opts, known)
-  fields.kind = kind
-  fields.items, fields.n = all_items(4, name, items, kind)
-  encode_function(self, fields)
-  return submit(self, fields)
+  local task, given = options.task(4, 1, name, f)
+  opts = call_opts(4, name, opts, known)
+  M.usable(self)
+  self.calls = self.calls + 1
+  local list, n = all_items(4, name, items, kind)
+  local call = { f = task, name = given, kind = kind, items = list, n = n }
+  set_options(self, call, opts)
+  encode_function(self, call)
+  return submit(self, calls.new(self.scheduler, call), opts)
 end
 
 function M.apply(self, name, known, f, args, opts)
+  local task, given = options.task(4, 1, name, f)
   options.argument(4, 2, name, args, check.table, true)
-  args = args or {}
-  local fields = new_call(self, 4, name, f, opts, known)
-  fields.kind, fields.n = calls.CALL, 1
-  encode_apply(self, fields, args, args.n or #args)
-  return submit(self, fields)
+  if opts ~= nil then
+    opts = call_opts(4, name, opts, known)
+  end
+  M.usable(self)
+  self.calls = self.calls + 1
+  args = args or NONE
+  local bytes, scope = encode_apply(self, task, args, args.n or #args)
+  local call = calls.apply(self.scheduler, task, bytes, given)
+  if scope then
+    call.scope = scope
+  end
+  if opts or not self.plain then
+    set_options(self, call, opts or NONE)
+  end
+  return submit(self, call, opts or NONE)
+end
+
+-- What the short way has brought.
+local function returned(self, seat, f, args, n, done, ...)
+  local scope = self.scope
+  if next(scope) then
+    self.scope = {}
+  end
+  if done then
+    return true, ...
+  elseif done == nil then
+    return false
+  end
+  -- Encoded once more, for the case that it comes back unstarted.
+  local call = calls.apply(self.scheduler, f, (encode_apply(self, f, args, n)))
+  call.scope = scope
+  self.scheduler:adopt(call, seat, (...))
+  return nil, call.future
+end
+
+--- An apply without options on a pool that does nothing else goes to an idle
+-- worker and back without a scheduler.
+-- @return true, results; or nil, future: it takes the usual way from here; or
+--   false: it is to be tried the usual way
+function M.quick_apply(self, f, args)
+  local s = self.scheduler
+  if not self.plain or type(f) ~= "function" or type(args) ~= "table"
+    or s.state ~= "open" or not s:owned() then
+    return false
+  end
+  local seat = s:quiet_seat()
+  if not seat then
+    return false
+  end
+  self.calls = self.calls + 1
+  local n = args.n or #args
+  return returned(self, seat, f, args, n,
+    seat:call(self.scope, f, unpack(args, 1, n)))
 end
 
 -- A source that is a list, one item at a time.
@@ -214,35 +269,28 @@ local function list_reader(items)
   end
 end
 
-local function iterator_reader(source, kind)
-  local i = 0
+local function iterator_reader(source)
   return function()
     local item = source()
-    if item == nil then
-      return false
-    end
-    i = i + 1
-    if kind == calls.STAR and type(item) ~= "table" then
-      error(("item %d of the source is no table"):format(i), 0)
-    end
-    return true, item
+    return item ~= nil, item
   end
 end
 
 function M.imap(self, name, ordered, f, items, opts)
-  local fields = new_call(self, 4, name, f, opts, imap_options)
+  local task, given = options.task(4, 1, name, f)
   check_items(4, name, items)
-  fields.kind, fields.n = calls.MAP, 0
-  fields.items = {}
-  fields.open_ended = true
-  fields.growth = 2
-  encode_function(self, fields)
-  local read = type(items) == "table" and list_reader(items)
-    or iterator_reader(items, fields.kind)
-  local call = calls.new(self.scheduler, fields)
+  opts = call_opts(4, name, opts, imap_options)
+  M.usable(self)
+  self.calls = self.calls + 1
+  local call = { f = task, name = given, kind = calls.MAP, items = {}, n = 0,
+    open_ended = true, growth = 2 }
+  set_options(self, call, opts)
+  encode_function(self, call)
+  call = calls.new(self.scheduler, call)
   self.scheduler:submit(call)
-  return imap.new(self.scheduler, call, read, ordered,
-    fields.options.buffersize)
+  local read = type(items) == "table" and list_reader(items)
+    or iterator_reader(items)
+  return imap.new(self.scheduler, call, read, ordered, opts.buffersize)
 end
 
 return M

@@ -59,6 +59,17 @@ function M.new(o)
   return self
 end
 
+--- Is every task submitted done? An imap whose iterator is not asked submits
+-- nothing.
+function Scheduler:drained()
+  for call in pairs(self.calls) do
+    if not call.open_ended or call.pending > 0 then
+      return false
+    end
+  end
+  return true
+end
+
 --- Is this the process that made it?
 function Scheduler:owned()
   return self.epoch == host.epoch()
@@ -209,11 +220,15 @@ function Scheduler:dispatch()
   supervisor.retire(self)
 end
 
---- A new call.
-function Scheduler:submit(call)
+local function enter(self, call)
   self.submitted = self.submitted + 1
   self.calls[call] = true
   call.number = self.submitted
+end
+
+--- A new call.
+function Scheduler:submit(call)
+  enter(self, call)
   if call.timeout or (call.retries or 0) > 0 then
     call.one_by_one = true
   end
@@ -230,6 +245,23 @@ function Scheduler:submit(call)
     self:dispatch()
   end
   host.busy(false)
+end
+
+--- A seat for the short way of an apply: where nothing else is to be done.
+function Scheduler:quiet_seat()
+  local seat = self.idle[#self.idle]
+  if self.items_out == 0 and self.first > self.last and not self.broken
+    and not self.maxtasksperchild and seat and seat:quiet() then
+    return seat
+  end
+end
+
+--- A call of which the seat has been sent its only item, as `serial`.
+function Scheduler:adopt(call, seat, serial)
+  enter(self, call)
+  seat:adopt(call, serial)
+  host.busy(false)
+  self:settle()
 end
 
 --- More items of a call that is open-ended.

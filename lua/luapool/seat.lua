@@ -191,8 +191,8 @@ local function send_frame(self, call, first, n)
   self.chunk_serial = (self.chunk_serial + 1) & 0xffff
   local timed = call.timeout ~= nil
   if call.kind == CALL then
-    handle:send_call(self.chunk_serial, 0, CALL, timed, call.seed, call.nth,
-      call.bytes)
+    handle:send_call(self.chunk_serial, 0, CALL, timed, call.seed,
+      call.nth or 0, call.bytes)
     return 1
   end
   return handle:send_items(self.chunk_serial, call.id, call.kind, timed,
@@ -230,8 +230,7 @@ function Seat:send(call, want)
   return true
 end
 
--- --------------------------------------------------------------- receiving
-
+-- n items of the chunk are done.
 local function completed(self, chunk, n)
   chunk.done = chunk.done + n
   self.tasks = self.tasks + n
@@ -239,6 +238,34 @@ local function completed(self, chunk, n)
   s.items_out = s.items_out - n
   s.deaths = 0
 end
+
+local function answered(self, serial, done, ...)
+  if done then
+    self.tasks = self.tasks + 1
+    self.taken = self.taken + 1
+    self.scheduler.deaths = 0
+    return true, ...
+  end
+  return done, serial
+end
+
+--- The short way of an apply where the pool does nothing else.
+-- @return true, results; or false, serial: it was sent under that number, for
+--   adopt; or nil: it cannot travel
+function Seat:call(scope, f, ...)
+  local serial = (self.chunk_serial + 1) & 0xffff
+  self.chunk_serial = serial
+  return answered(self, serial, self.handle:call(serial,
+    self.scheduler.session, scope, f, ...))
+end
+
+--- May it be used?
+function Seat:quiet()
+  return self:open() and self.outstanding == 0 and not self.forget[1]
+    and self.registered == self.scheduler.registered()
+end
+
+-- --------------------------------------------------------------- receiving
 
 local function take_list(self, chunk)
   local call = chunk.call
@@ -322,6 +349,23 @@ function Seat:receive()
     self.scheduler.poller:forget_read(self.handle, self.number)
     self:watch_until("closed_at", EOF_GRACE)
   end
+end
+
+--- A chunk that call has sent goes the usual way from here.
+function Seat:adopt(call, serial)
+  call:advance(1)
+  push_chunk(self, {
+    serial = serial,
+    call = call,
+    first = 1,
+    n = 1,
+    done = 0,
+    tries = 0,
+    scope = call.scope,
+    frozen = self.scheduler.frozen,
+  })
+  self:flush()
+  frames(self)
 end
 
 --- Takes in what it has finished, even where it has not written it yet. One

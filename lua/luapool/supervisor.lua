@@ -119,7 +119,7 @@ end
 -- Nothing will be left to do for a new worker.
 local function no_more_work(self)
   return self.broken or self.state == "terminated"
-    or self.state == "closed" and next(self.calls) == nil
+    or self.state == "closed" and self:drained()
 end
 
 -- Whose fault was it?
@@ -175,7 +175,7 @@ end
 
 --- Lets workers go that have done their share, or have nothing to come.
 function M.retire(self)
-  local over = self.state == "closed" and next(self.calls) == nil
+  local over = self.state == "closed" and self:drained()
   if not (over or self.maxtasksperchild) then
     return
   end
