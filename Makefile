@@ -2,6 +2,7 @@
 # make          builds build/luapool
 # make run      ... and shows a job on all cores
 # make test     every test; test-core: the part that takes seconds
+# make faults   what workers and pools must survive, in full
 # make lint     formats and warnings
 # All of them first install, with apt, what they miss (Debian 12).
 SHELL := /bin/bash
@@ -21,7 +22,8 @@ FOR_BUILD := gcc libc6-dev cmake liblua5.4-dev
 #   bubblewrap              the Lambda-shaped sandbox
 #   python3-venv            fetches Lua's test suite; canary of the sandbox
 #   procps                  ps and pgrep, for specs that look at processes
-FOR_TEST := lua5.4 lua-busted lua-cjson bubblewrap python3-venv procps
+#   strace                  makes system calls fail, for the specs of faults
+FOR_TEST := lua5.4 lua-busted lua-cjson bubblewrap python3-venv procps strace
 #   clang                   the second compiler
 #   clang-format lua-check  the style of C and of Lua
 FOR_LINT := clang clang-format lua-check
@@ -51,7 +53,7 @@ define build
   grep -A5 warning: $$log; true
 endef
 
-.PHONY: all run test test-core install lint asan bench docs clean
+.PHONY: all run test test-core faults install lint asan bench docs clean
 .PHONY: for-build for-test for-lint for-docs
 
 all: for-build
@@ -66,6 +68,10 @@ test: all asan for-test
 test-core: all for-test
 	@spec/support/run.sh core
 
+# The slow faults too, which take minutes.
+faults: all for-test
+	@spec/support/run.sh faults
+
 # The host under ASan and UBSan, as build/asan/luapool.
 asan: for-build
 	$(call build,$(B)/asan,-DLUAPOOL_SANITIZE=ON)
@@ -76,7 +82,7 @@ lint: for-build for-lint
 	$(call build,$(B)/lint-clang,-DLUAPOOL_WERROR=ON -DCMAKE_C_COMPILER=clang)
 
 bench: all for-test
-	$(B)/luapool scripts/bench/run.lua
+	$(B)/luapool scripts/bench/run.lua $(NAMES)
 
 docs: for-docs
 	@ldoc -q -c docs/config.ld . >/dev/null

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# run.sh core|all: runs the built tests part by part: one line for each, what a
-# failing one printed, and a closing "N passed, N failed" over everything.
+# run.sh core|all|faults: runs the built tests part by part: one line for each,
+# what a failing one printed, and a closing "N passed, N failed" over everything.
 # Names after that (`run.sh all asan_specs`) run those parts alone.
 set -u
 cd "$(dirname "$0")/../.."
@@ -61,17 +61,17 @@ count() {
   sed -nE "s/^\[ +$2 +\] ([0-9]+) [a-z]+[.,].*/\1/p" "$1" | grep . || echo 0
 }
 
-# specs NAME SECONDS COMMAND...: busted in COMMAND, for each spec file anew.
-# Its own count counts, but an end without one, or a status that does not fit,
-# is a failure more.
+# specs NAME SECONDS DIR COMMAND...: COMMAND, which ends in busted and its
+# options, for each spec file of DIR anew. Its own count counts, but an end
+# without one, or a status that does not fit, is a failure more.
 specs() {
-  local name=$1 limit=$2 good=0 bad=0 pending=0 file log status fails
-  shift 2
+  local name=$1 limit=$2 dir=$3 good=0 bad=0 pending=0 file log status fails
+  shift 3
   started=$SECONDS
-  for file in spec/*_spec.lua; do
+  for file in "$dir"/*_spec.lua; do
     log=$logs/$name.$(basename "$file" .lua).log
     status=0
-    limited "$log" "$limit" "$@" /usr/bin/busted -o gtest "$file" || status=$?
+    limited "$log" "$limit" "$@" -o gtest "$file" || status=$?
     ((good += $(count "$log" PASSED), pending += $(count "$log" SKIPPED)))
     ((fails = $(count "$log" FAILED) + $(count "$log" ERROR)))
     if ((fails == 0 && status)); then
@@ -97,14 +97,19 @@ skip() {
   echo "$1 skipped: $2"
 }
 
+busted=/usr/bin/busted
 units() { checks units 60 build/unit/*; }
-host_specs() { specs host_specs 60 build/luapool; }
-stock_specs() { specs stock_specs 60 lua5.4; }
+host_specs() { specs host_specs 60 spec build/luapool $busted; }
+stock_specs() { specs stock_specs 60 spec lua5.4 $busted; }
+fault_specs() {
+  specs fault_specs 120 spec/faults build/luapool $busted --exclude-tags=slow
+}
+all_faults() { specs all_faults 900 spec/faults build/luapool $busted; }
 lua_suite() {
   checks lua_suite 300 "spec/support/lua_suite.sh build/luapool"
 }
 asan_units() { checks asan_units 120 build/asan/unit/*; }
-asan_specs() { specs asan_specs 180 build/asan/luapool; }
+asan_specs() { specs asan_specs 180 spec build/asan/luapool $busted; }
 sandbox_specs() {
   local box=spec/support/sandbox.sh python="python3 spec/support/canary.py"
   if ! limited $logs/sandbox.log 10 $box true; then
@@ -113,13 +118,14 @@ sandbox_specs() {
   fi
   # 2: no /dev/shm; 38: no semaphores at all, Lambda's answer.
   checks sandbox_canary 30 "$box env -u LD_PRELOAD $python 2" "$box $python 38"
-  specs sandbox_specs 60 $box build/luapool
+  specs sandbox_specs 60 spec $box build/luapool $busted
 }
 
-core=(units host_specs stock_specs)
-slow=(lua_suite sandbox_specs asan_units asan_specs)
-parts=("${core[@]}")
-[[ ${1-core} == core ]] || parts+=("${slow[@]}")
+parts=(units host_specs stock_specs fault_specs)
+case ${1-core} in
+  all) parts+=(lua_suite sandbox_specs asan_units asan_specs) ;;
+  faults) parts=(all_faults) ;;
+esac
 (($# < 2)) || parts=("${@:2}")
 for part in "${parts[@]}"; do
   $part
