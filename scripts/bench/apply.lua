@@ -47,7 +47,7 @@ local function many_workers(place)
     return harness.each(CALLS, function(i) pool:apply(math.abs, {i}) end)
   end
   harness.figure{
-    name = "apply, 64 workers (limit: 8), " .. place.name,
+    name = "apply, 64 against 8 workers, " .. place.name,
     unit = "us",
     luapool = function() return calls(many) end,
     limit = function() return calls(few) end,
