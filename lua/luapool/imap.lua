@@ -173,7 +173,7 @@ function Imap:__call()
   end
   local call = self.call
   while true do
-    if not call.over and self.scheduler.state == "open" then
+    if not call.over and not self.scheduler.joining then
       read_ahead(self)
     end
     local index = settled(self)

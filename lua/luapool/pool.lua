@@ -284,6 +284,8 @@ local function join(self, timeout)
   if s.state == "ended" or not s:owned() then
     return
   end
+  s.joining = true
+  supervisor.retire(s)
   local function over()
     return s:drained() and gone(s)
   end

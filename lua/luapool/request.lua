@@ -194,10 +194,10 @@ function M.map(self, name, kind, known, f, items, opts)
   opts = call_opts(4, name, opts, known)
   M.usable(self)
   self.calls = self.calls + 1
-  local list, n = all_items(4, name, items, kind)
-  local call = { f = task, name = given, kind = kind, items = list, n = n }
+  local call = { f = task, name = given, kind = kind }
   set_options(self, call, opts)
   encode_function(self, call)
+  call.items, call.n = all_items(4, name, items, kind)
   return submit(self, calls.new(self.scheduler, call), opts)
 end
 

@@ -398,14 +398,15 @@ function Scheduler:settle()
   end
 end
 
---- Takes in whatever is finished.
+--- Takes in whatever is finished. Whether workers have come any further.
 function Scheduler:look()
-  self.look_at = nil
+  local further = false
   for _, seat in ipairs(self.seats) do
-    if seat.handle then
-      seat:look()
+    if seat.handle and seat:look() then
+      further = true
     end
   end
+  return further
 end
 
 -- Kills what the call has running.
@@ -548,18 +549,22 @@ function Scheduler:interrupted()
 end
 
 -- A worker collects the results of quick items before it writes them, and does
--- not know that the next item is a slow one. So where it says nothing for a
--- moment, and has more than one item, we look.
-local function watch_outboxes(self, events)
-  local busy = self.size - #self.idle
-  if self.items_out <= busy then
+-- not know that the next item is a slow one. So where nothing is heard for a
+-- moment after items were sent or answered, we look, until all workers are
+-- found at the same item twice: that one is slow, and its result will not be
+-- kept back. Returns whether there was anything new.
+local function watch_outboxes(self)
+  local news = false
+  if self.look_at and clock() >= self.look_at then
     self.look_at = nil
-  elseif events > 0 then
-    self.look_at = clock() + QUIET
-  elseif self.look_at and clock() >= self.look_at then
-    self:look()
-    self:dispatch()
+    news = self:look()
   end
+  if self.stirred or news then
+    self.stirred = false
+    local hidden = self.items_out > self.size - #self.idle
+    self.look_at = hidden and clock() + QUIET or nil
+  end
+  return news
 end
 
 --- Waits once, at most `timeout` seconds (nil: until something happens), and
@@ -567,6 +572,9 @@ end
 -- @raise kind `closed` in another process, `interrupted`
 function Scheduler:step(timeout)
   self:check_owned()
+  if watch_outboxes(self) then
+    timeout = 0
+  end
   if timeout ~= 0 then
     local at = self:next_timer()
     if at then
@@ -587,10 +595,10 @@ function Scheduler:step(timeout)
   for i = 1, n do
     handle_event(self, events[i])
   end
+  self.stirred = self.stirred or n > 0
   limits.expire(self)
   supervisor.expire(self)
   self:dispatch()
-  watch_outboxes(self, n)
   host.busy(false)
   self:settle()
 end

@@ -135,6 +135,7 @@ local function push_chunk(self, chunk)
   self.taken = self.taken + chunk.n
   local s = self.scheduler
   s.items_out = s.items_out + chunk.n
+  s.stirred = true
   if chunk.call.timeout then
     s.timed = s.timed + 1
   end
@@ -368,12 +369,22 @@ function Seat:adopt(call, serial)
   frames(self)
 end
 
---- Takes in what it has finished, even where it has not written it yet. One
--- item alone is always written at once.
+--- Takes in what it has finished, even where it has not written it yet.
+-- @return whether it has come any further since the last look
 function Seat:look()
-  if self.outstanding > 0 and self.handle:look() then
+  if self.outstanding == 0 then
+    return false
+  elseif self.handle:look() then
     frames(self)
   end
+  local chunk, index = self:running()
+  local before = self.seen_chunk
+  self.seen_chunk = chunk
+  if chunk ~= before or chunk and self.seen_index ~= index then
+    self.seen_index = index
+    return true
+  end
+  return not chunk and self.outstanding > 0
 end
 
 -- ------------------------------------------------------------- taking back

@@ -116,10 +116,16 @@ local function replace(self, seat)
   restart(self, seat)
 end
 
+-- Is all done that a closed pool had to do? Until somebody joins, an iterator
+-- may go on reading.
+local function finished(self)
+  return self.state == "closed"
+    and (next(self.calls) == nil or self.joining and self:drained())
+end
+
 -- Nothing will be left to do for a new worker.
 local function no_more_work(self)
-  return self.broken or self.state == "terminated"
-    or self.state == "closed" and self:drained()
+  return self.broken or self.state == "terminated" or finished(self)
 end
 
 -- Whose fault was it?
@@ -175,7 +181,7 @@ end
 
 --- Lets workers go that have done their share, or have nothing to come.
 function M.retire(self)
-  local over = self.state == "closed" and self:drained()
+  local over = finished(self)
   if not (over or self.maxtasksperchild) then
     return
   end
