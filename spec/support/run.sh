@@ -121,9 +121,9 @@ sandbox_specs() {
   specs sandbox_specs 60 spec $box build/luapool $busted
 }
 
-parts=(units host_specs stock_specs fault_specs)
+parts=(units host_specs stock_specs)
 case ${1-core} in
-  all) parts+=(lua_suite sandbox_specs asan_units asan_specs) ;;
+  all) parts+=(fault_specs lua_suite sandbox_specs asan_units asan_specs) ;;
   faults) parts=(all_faults) ;;
 esac
 (($# < 2)) || parts=("${@:2}")
