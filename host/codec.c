@@ -64,20 +64,20 @@ static struct encode_memory *codec_memory(lua_State *L, struct session *s) {
 
 // Whether to try the message by peek.h: not if one of the last was found to
 // hold more than plain data, and was begun in vain.
-static bool codec_may_peek(struct encoder *e, struct encode_memory *m) {
-  if (m->unpeeked == 0) return peek_works(e->L);
-  m->unpeeked--;
+static bool codec_may_peek(struct encoder *e, int first, int n) {
+  for (int i = first; i < first + n; i++)
+    if (lua_type(e->L, i) > LUA_TTABLE) return false;
+  if (e->m->unpeeked == 0) return peek_works(e->L);
+  e->m->unpeeked--;
   return false;
 }
 
 static bool codec_put_value(struct encoder *e, int idx) {
   lua_State *L = e->L;
-  int done = 0;
-  if (!lua_istable(L, idx)) done = encode_plain(L, idx, e->b);
+  int done = lua_istable(L, idx) ? 0 : encode_plain(L, idx, e->b);
   if (done < 0) return encode_no_memory(e);
   if (done == 1) return true;
-  if (e->peeks && lua_istable(L, idx)) return peek_encode(e, idx);
-  e->peeks = false;
+  if (e->peeks) return peek_encode(e, idx);
   lua_pushvalue(L, idx);
   if (!encode_value(e)) return false;
   lua_settop(L, -2);
@@ -148,7 +148,7 @@ static int codec_put_by(struct encoder *e, int first, int n,
   }
   luaL_checkstack(L, LUA_MINSTACK, "cannot encode");
   e->m = codec_memory(L, e->session);
-  e->peeks = lua_istable(L, first + i) && codec_may_peek(e, e->m);
+  e->peeks = codec_may_peek(e, first + i, n - i);
   bool done = codec_put_attempts(e, start, first + i, n - i);
   encode_end(e);
   if (!done) return codec_put_fail(e, top, start, first, n, path);

@@ -305,7 +305,7 @@ bool decode_begin(struct decoder *d) {
   lua_State *L = d->L;
   d->near = decode_left(d) < NEAR_FROM ? 0 : WIRE_TABLE - WIRE_SLOT;
   if (!lua_checkstack(L, DECODE_SLOTS + d->near + d->values +
-                             (WIRE_DEPTH + 2) * STACK_A_LEVEL))
+                             (WIRE_DEPTH + 4) * STACK_A_LEVEL))
     return decode_wrong(d, "no room on the stack");
   d->kit = lua_gettop(L) + 1;
   d->depth = 0;

@@ -2,6 +2,7 @@
 // Reads tables: see decode_table.h, and wire.h for the bytes.
 #include "decode_table.h"
 
+#include <lauxlib.h>
 #include <limits.h>
 #include <math.h>
 
@@ -54,6 +55,7 @@ static bool decode_chains(struct decoder *d, const struct decode_table *t,
                           const struct chains_key *keys, size_t n) {
   if (n < CHAINS_FEW) return true;
   uint64_t steps = chains_steps(keys, n, t->log2_nodes);
+  if (steps == UINT64_MAX) luaL_error(d->L, "not enough memory");
   if (steps > d->steps) return decode_wrong(d, "keys that collide");
   d->steps -= steps;
   return true;

@@ -17,8 +17,9 @@
 // --- writing ---------------------------------------------------------------
 
 enum {
-  GLOBALS_DEPTH = 3,      // fields of fields of a table that are looked at
-  GLOBALS_MOST = 1 << 10  // a table of more pairs than its list holds data
+  GLOBALS_DEPTH = 3,       // fields of fields of a table that are looked at
+  GLOBALS_MOST = 1 << 10,  // a table of more pairs than its list holds data
+  GLOBALS_STACK = 64,      // Lua stack slots a search takes
 };
 
 // A function being searched, and the stack indexes of what that needs.
@@ -337,7 +338,7 @@ static bool globals_write(struct encoder *e) {
 }
 
 bool globals_encode(struct encoder *e) {
-  if (!lua_checkstack(e->L, 20 + GLOBALS_DEPTH * 6)) return encode_no_memory(e);
+  if (!lua_checkstack(e->L, GLOBALS_STACK)) return encode_no_memory(e);
   globals_search_all(e);
   if (e->sets_first == e->sets_last) return true;
   while (e->sets_first < e->sets_last) {

@@ -312,6 +312,7 @@ static bool peek_table(struct encoder *e, const struct peek_table *t) {
 }
 
 bool peek_encode(struct encoder *e, int idx) {
+  if (!lua_istable(e->L, idx)) return peek_refuse(e);
   return peek_table(e, lua_topointer(e->L, idx));
 }
 

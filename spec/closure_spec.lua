@@ -322,6 +322,18 @@ describe("a session", function()
       assert.are.equal(2, Class.more)
     end)
 
+    it("several new ones in one message", function()
+      local classes = {}
+      for i = 1, 20 do classes[i] = { __index = { i } } end
+      local copies = send(classes)
+      next_call()
+      for i = 1, 20 do
+        assert.are.equal(i, copies[i].__index[1])
+        assert.are.equal(copies[i], (send(classes[i])))
+        assert.are.equal(classes[i], (reply(copies[i])))
+      end
+    end)
+
     it("with its own metatable", function()
       local Base = { base = true }
       Base.__index = Base
@@ -528,12 +540,55 @@ describe("a session", function()
       assert.are.equal(_G, inner)
     end)
 
+    it("those of an _ENV that raises an error are taken raw", function()
+      view()
+      rawset(_G, "lpc_raw", 3)
+      local env = setmetatable({}, { __index = function() error "strict" end })
+      local f = assert(load("return lpc_raw", "=env", "t", env))
+      assert.are.equal(3, (call_without({ "lpc_raw" }, f)))
+    end)
+
+    it("functions of large tables and of tables in them too", function()
+      chunk [[
+        lpc_M, lpc_sub = {}, { sub = {} }
+        for i = 1, 20000 do lpc_M["k" .. i] = i end
+        function lpc_sub.sub.f() return lpc_value end
+      ]]
+      view()
+      local f = chunk [[
+        function lpc_M.new() return 2 end
+        lpc_value = 3
+        return function() return lpc_M.new() + lpc_sub.sub.f() end
+      ]]
+      local bytes = host.pack(parent, to_worker, "", true, f)
+      rawget(_G, "lpc_M").new = nil
+      rawset(_G, "lpc_value", nil)
+      local _, g = assert(host.unpack(worker, to_parent, bytes))
+      assert.are.equal(5, g())
+    end)
+
+    it("lists that a global holds are not walked through", function()
+      chunk "lpc_list = {} for i = 1, 200000 do lpc_list[i] = i end"
+      view()
+      local f = chunk "return function(i) return lpc_list[i] end"
+      local start = os.clock()
+      for _ = 1, 1000 do host.pack(parent, {}, "", true, f) end
+      assert.is_true(os.clock() - start < 0.5)
+    end)
+
     it("one that cannot travel fails the call, by name", function()
       view()
       rawset(_G, "lpc_file", { io.stdout })
       local f = chunk "return function() return lpc_file end"
       local _, message = host.pack(parent, {}, "f", false, f)
       assert.are.equal("cannot send a userdata (global 'lpc_file'[1])", message)
+      chunk "lpc_M = {}"
+      view()
+      rawget(_G, "lpc_M").next_word = string.gmatch("", "")
+      f = chunk "return function() return lpc_M.next_word() end"
+      _, message = host.pack(parent, {}, "f", false, f)
+      assert.are.equal(
+        "cannot send a C function (global 'lpc_M.next_word')", message)
     end)
 
     it("all of them that a fresh state lacks, by spawn", function()
@@ -568,6 +623,15 @@ describe("a session", function()
     it("a function of a module it has goes by name", function()
       view()
       assert.are.equal(sample.work, (send(sample.work)))
+    end)
+
+    it("a table of data in a module goes by value", function()
+      sample.data, sample.Class = { 1 }, { __index = {} }
+      view()
+      local data, class = send(sample.data, sample.Class)
+      assert.are_not.equal(sample.data, data)
+      assert.are.same({ 1 }, data)
+      assert.are.equal(sample.Class, class)
     end)
 
     it("one redefined since goes by value", function()
@@ -620,6 +684,19 @@ describe("a session", function()
       send(copy)
       assert.are.same({}, parent:missing(second))
       assert.has_error(function() parent:define "closure_spec none" end)
+      host.register("closure_spec file", { io.stdout })
+      assert.has_error(function() parent:define "closure_spec file" end)
+    end)
+
+    it("what is registered in a worker is a copy in the parent", function()
+      view()
+      parent:child(1)
+      local mine = { 1 }
+      host.register("closure_spec mine", mine)
+      local bytes = host.pack(parent, {}, "", true, mine)
+      local _, copy = host.unpack(host.session(0), {}, bytes)
+      assert.are_not.equal(mine, copy)
+      assert.are.same({ 1 }, copy)
     end)
   end)
 end)

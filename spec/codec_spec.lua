@@ -102,6 +102,8 @@ describe("plain values", function()
 end)
 
 describe("tables", function()
+  before_each(pass.settle)
+
   it("may be empty, lists, maps and both", function()
     local key = { 1 }
     for _, t in ipairs {
@@ -150,49 +152,52 @@ describe("tables", function()
       math.randomseed(8)
       for _ = 1, 1000 do
         local t = pass.random_table()
-        -- a metatable keeps the encoder from reading memory directly
         local copy = back({ t, setmetatable({}, {}) })[1]
         for k, v in next, t do assert(rawequal(v, copy[k])) end
         for k in next, copy do assert(t[k] ~= nil) end
       end
     end)
 
-  it("keep what they share, and cycles", function()
-    local shared = {}
-    local t = { shared, shared, x = shared }
-    t.self, t[shared] = t, t
-    local u, v = back(t, shared)
-    assert.are.equal(u[1], u[2])
-    assert.are.equal(u[1], u.x)
-    assert.are.equal(u, u.self)
-    assert.are.equal(u, u[u[1]])
-    assert.are.equal(v, u[1])
-    assert.are_not.equal(t, u)
-  end)
+  -- An object beside them keeps the encoder from reading memory directly.
+  for how, beside in pairs { ["alone"] = 1, ["beside an object"] =
+    setmetatable({}, {}) } do
+    it("keep what they share, and cycles, " .. how, function()
+      local shared = {}
+      local t = { shared, shared, x = shared }
+      t.self, t[shared] = t, t
+      local u, v = back(t, shared, beside)
+      assert.are.equal(u[1], u[2])
+      assert.are.equal(u[1], u.x)
+      assert.are.equal(u, u.self)
+      assert.are.equal(u, u[u[1]])
+      assert.are.equal(v, u[1])
+      assert.are_not.equal(t, u)
+    end)
 
-  it("may be nested a million levels deep", function()
-    local t = {}
-    for _ = 1, 1000000 do t = { t } end
-    local u, depth = back(t), 0
-    while u[1] do u, depth = u[1], depth + 1 end
-    assert.are.equal(1000000, depth)
-  end)
+    it("may be nested a million levels deep, " .. how, function()
+      local t = {}
+      for _ = 1, 1000000 do t = { t } end
+      local u, depth = back(t, beside), 0
+      while u[1] do u, depth = u[1], depth + 1 end
+      assert.are.equal(1000000, depth)
+    end)
 
-  it("may form a linked list of a million nodes, and back", function()
-    local first
-    for i = 1, 1000000 do
-      local node = { next = first, i = i }
-      if first then first.previous = node end
-      first = node
-    end
-    local node, sum = back(first), 0
-    while node do
-      sum = sum + node.i
-      assert(node.next == nil or node.next.previous == node)
-      node = node.next
-    end
-    assert.are.equal(500000500000, sum)
-  end)
+    it("may form a linked list of a million nodes, " .. how, function()
+      local first
+      for i = 1, 1000000 do
+        local node = { next = first, i = i }
+        if first then first.previous = node end
+        first = node
+      end
+      local node, sum = back(first, beside), 0
+      while node do
+        sum = sum + node.i
+        assert(node.next == nil or node.next.previous == node)
+        node = node.next
+      end
+      assert.are.equal(500000500000, sum)
+    end)
+  end
 
   it("are read raw: no metamethod is called", function()
     local function never() error("called") end
@@ -351,6 +356,11 @@ describe("a value that cannot travel", function()
     refused("cannot send a pool (args[1].x[1])", encode, { x = { pool } })
     refused("cannot send an executor (args[1])", encode,
       setmetatable({}, { __luapool = "executor" }))
+  end)
+
+  it("may be a light userdata other than null", function()
+    refused("cannot send a light userdata (args[1][1])", encode,
+      { debug.upvalueid(function() return file end, 1) })
   end)
 
   it("may be a C function that nothing names", function()

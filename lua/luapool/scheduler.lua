@@ -572,7 +572,7 @@ end
 -- @raise kind `closed` in another process, `interrupted`
 function Scheduler:step(timeout)
   self:check_owned()
-  if watch_outboxes(self) then
+  if watch_outboxes(self) or self.finished[1] then
     timeout = 0
   end
   if timeout ~= 0 then

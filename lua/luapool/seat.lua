@@ -374,17 +374,17 @@ end
 function Seat:look()
   if self.outstanding == 0 then
     return false
-  elseif self.handle:look() then
+  end
+  local news = self.handle:look()
+  if news then
     frames(self)
   end
   local chunk, index = self:running()
-  local before = self.seen_chunk
-  self.seen_chunk = chunk
-  if chunk ~= before or chunk and self.seen_index ~= index then
-    self.seen_index = index
-    return true
+  if chunk ~= self.seen_chunk or index ~= self.seen_index then
+    self.seen_chunk, self.seen_index = chunk, index
+    news = true
   end
-  return not chunk and self.outstanding > 0
+  return news or not chunk and self.outstanding > 0
 end
 
 -- ------------------------------------------------------------- taking back

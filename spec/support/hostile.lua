@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- For tasks: writes frames of one's own making into the worker's result pipe.
 -- Knows the header of host/channel.h and the types of host/frames.h.
+local gate = require "spec.support.gate"
 local harm = require "harm"
 local lfs = require "lfs"
 local luapool = require "luapool"
@@ -10,24 +11,28 @@ local M = { CHUNK = 5, READY = 6, RESULT = 7, ERROR = 8 }
 --- The message of one value, 7.
 M.SEVEN = luapool.encode(7)
 
--- The flags of an open descriptor, as in fcntl; nil where there is none.
-local function flags(fd)
-  local file <close> = io.open("/proc/self/fdinfo/" .. fd)
-  return file and tonumber(file:read("a"):match "flags:%s*(%d+)", 8)
+-- The pipes that a process ("self" or a pid) has open to read (0) or write (1):
+-- {what it is = fd}.
+local function pipes(pid, mode)
+  local found, dir = {}, ("/proc/%s/fd/"):format(pid)
+  for name in lfs.dir(dir) do
+    local target = lfs.symlinkattributes(dir .. name, "target")
+    local info = target and target:find "^pipe:"
+      and gate.read(("/proc/%s/fdinfo/%s"):format(pid, name))
+    local flags = info and tonumber(info:match "flags:%s*(%d+)" or "", 8)
+    if flags and flags & 3 == mode then found[target] = math.tointeger(name) end
+  end
+  return found
 end
 
--- The one pipe above 2 that this process writes to.
+-- The pipe that this process writes and the pool's reads.
 local function result_pipe()
-  local own
-  for name in lfs.dir("/proc/self/fd") do
-    local fd = math.tointeger(name)
-    local target = lfs.symlinkattributes("/proc/self/fd/" .. name, "target")
-    if fd and fd > 2 and target and target:find "^pipe:"
-      and (flags(fd) or 0) & 3 == 1 then
-      own = math.max(own or 0, fd)
-    end
+  local parent = gate.read("/proc/self/stat"):match "^.*%) %a (%d+)"
+  local read = pipes(parent, 0)
+  for target, fd in pairs(pipes("self", 1)) do
+    if read[target] and fd > 2 then return fd end
   end
-  return assert(own, "no pipe to write to")
+  error "no pipe to write to"
 end
 
 local function frame(attack)

@@ -9,6 +9,12 @@ function M.back(...)
   return host.decode(host.encode(...), { code = true })
 end
 
+--- Sends plain data until the encoder, which remembers that it met something
+-- else, reads it from memory again.
+function M.settle()
+  for _ = 1, 130 do host.encode({}) end
+end
+
 --- The null light userdata.
 function M.null()
   return host.decode("\4\xd5")
