@@ -383,6 +383,18 @@ int codec_f_session_define(lua_State *L) {
   return 1;
 }
 
+// What the parent has defined it knows, like what it had at the fork.
+static void codec_view_defined(lua_State *L, int session, int name) {
+  if (lua_getiuservalue(L, session, SESSION_VIEW) != LUA_TNIL) {
+    lua_getiuservalue(L, -1, VIEW_REGISTERED);
+    lua_pushvalue(L, name);
+    lua_pushvalue(L, name + 1);
+    lua_rawset(L, -3);
+    lua_settop(L, -2);
+  }
+  lua_settop(L, -2);
+}
+
 // session:defined(string): in a worker.
 int codec_f_session_defined(lua_State *L) {
   size_t len;
@@ -393,7 +405,9 @@ int codec_f_session_defined(lua_State *L) {
   int n = codec_get(L, 1, 0, CODEC_CODE, &p, p + len);
   if (n < 0) return codec_raise(L, "decode");
   for (int i = 0; i + 1 < n; i += 2)
-    if (lua_type(L, 4 + i) == LUA_TSTRING)
+    if (lua_type(L, 4 + i) == LUA_TSTRING) {
       names_register(L, s->names, 3, 4 + i, 5 + i);
+      codec_view_defined(L, 1, 4 + i);
+    }
   return 0;
 }

@@ -19,6 +19,7 @@
 #include "handle.h"
 #include "ledger.h"
 #include "link.h"
+#include "names.h"
 #include "poller.h"
 #include "preload.h"
 #include "process.h"
@@ -341,6 +342,7 @@ static const luaL_Reg functions[] = {
     {"decode", codec_f_decode},
     {"register", codec_f_register},
     {"session", codec_f_session},
+    {"name", names_f_name},
     {"unpack", f_unpack},
     {"fork", f_fork},
     {"poller", poller_f_new},

@@ -388,6 +388,34 @@ void names_push_module(lua_State *L, const char *name) {
   lua_pushlstring(L, (const char *)p, (size_t)n);
 }
 
+// Pushes the parts of a name with dots between, without the base library's "_G".
+static void names_push_text(lua_State *L, const char *name) {
+  const uint8_t *p = (const uint8_t *)name;
+  luaL_Buffer b;
+  luaL_buffinit(L, &b);
+  for (unsigned parts = *p++, i = 0; i < parts; i++) {
+    uint64_t n = 0;
+    p = bytes_get_varint(p, p + BYTES_VARINT, &n);
+    if (i > 0 || n != 2 || memcmp(p, "_G", 2) != 0) {
+      if (luaL_bufflen(&b) > 0) luaL_addchar(&b, '.');
+      luaL_addlstring(&b, (const char *)p, (size_t)n);
+    }
+    p += n;
+  }
+  luaL_pushresult(&b);
+}
+
+int names_f_name(lua_State *L) {
+  lua_settop(L, 1);
+  struct names *n = names_push(L);
+  names_refresh(L, n, 2);
+  lua_getiuservalue(L, 2, NAMES_INDEX);
+  lua_pushvalue(L, 1);
+  if (lua_rawget(L, -2) != LUA_TSTRING) return 0;
+  names_push_text(L, lua_tostring(L, -1) + 1);
+  return 1;
+}
+
 bool names_holds(lua_State *L, const char *name, size_t n, int idx) {
   const uint8_t *p = (const uint8_t *)name;
   idx = lua_absindex(L, idx);

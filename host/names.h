@@ -93,4 +93,7 @@ bool names_holds(lua_State *L, const char *name, size_t n, int idx);
 const char *names_base(unsigned n);
 const char *names_standard(unsigned n);
 
+// name(f) -> "string.format", as "module.function" where a module names it; nil
+int names_f_name(lua_State *L);
+
 #endif

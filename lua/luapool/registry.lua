@@ -29,16 +29,15 @@ function M.since(i)
   return #names
 end
 
---- How an error names a function: file:line.
+--- How an error names a function: by its module, else as file:line.
 function M.name_of(f)
-  if type(f) ~= "function" then
-    return nil
+  local name = host.name(f)
+  if name or type(f) ~= "function" then
+    return name
   end
   local info = debug.getinfo(f, "S")
-  if info.what == "C" then
-    return nil
-  end
-  return ("%s:%d"):format(info.short_src, info.linedefined)
+  return info.what ~= "C"
+    and ("%s:%d"):format(info.short_src, info.linedefined) or nil
 end
 
 return M
