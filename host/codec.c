@@ -14,6 +14,7 @@
 #include "peek.h"
 #include "place.h"
 #include "session.h"
+#include "view.h"
 #include "wire.h"
 
 static char codec_memory_key;

@@ -108,6 +108,7 @@ end
 local function wait_for(self, future)
   local s = self.scheduler
   future.seen = true
+  s:seen_failure(future) -- it may have come already
   if not settled(future) then
     local ok, e = pcall(s.run_until, s, settled, future)
     if not ok then
