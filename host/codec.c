@@ -162,14 +162,17 @@ static int codec_scope(lua_State *L, int idx) {
   return idx != 0 && lua_istable(L, idx) ? idx : 0;
 }
 
+int codec_put_plain(lua_State *L, struct buffer *b, int idx) {
+  if (buffer_reserve(b, 1) < 0) return -1;
+  b->data[b->len++] = 1 << WIRE_FLAGS;
+  int done = encode_plain(L, idx, b);
+  if (done <= 0) b->len--;
+  return done;
+}
+
 int codec_put(lua_State *L, int session, int scope, struct buffer *b, int first,
               int n, const struct codec_path *path) {
-  // An item of a map is most often one value that is no object.
-  if (n == 1 && buffer_reserve(b, 1) > 0) {
-    b->data[b->len++] = 1 << WIRE_FLAGS;
-    if (encode_plain(L, first, b) > 0) return 1;
-    b->len--;
-  }
+  if (n == 1 && codec_put_plain(L, b, first) > 0) return 1;
   struct encoder e = {.L = L, .b = b};
   e.session = session_at(L, session);
   e.session_at = e.session == NULL ? 0 : session;
@@ -210,9 +213,12 @@ static int codec_get_fail(struct decoder *d, int top) {
   return -1;
 }
 
+bool codec_get_plain(lua_State *L, const uint8_t **p, const uint8_t *end) {
+  return decode_item(L, p, end);
+}
+
 int codec_get(lua_State *L, int session, int scope, unsigned flags,
               const uint8_t **p, const uint8_t *end) {
-  // As in codec_put, the hot path.
   if (decode_item(L, p, end)) return 1;
   struct decoder d = {.L = L, .p = *p, .end = end, .flags = flags};
   int top = lua_gettop(L);

@@ -33,6 +33,11 @@ struct codec_path {
 int codec_put(lua_State *L, int session, int scope, struct buffer *b, int first,
               int n, const struct codec_path *path);
 
+// The short way for one value that refers to nothing, which is what most items
+// of a map are. Returns 0, with nothing done, for any other value; 1; -1 for
+// want of memory.
+int codec_put_plain(lua_State *L, struct buffer *b, int idx);
+
 enum {
   CODEC_CODE = 1,  // bytecode may be loaded, modules required
 };
@@ -43,6 +48,10 @@ enum {
 // time and memory bounded by their number.
 int codec_get(lua_State *L, int session, int scope, unsigned flags,
               const uint8_t **p, const uint8_t *end);
+
+// The short way where the message is one such value; false, with nothing done,
+// where it is not.
+bool codec_get_plain(lua_State *L, const uint8_t **p, const uint8_t *end);
 
 // Functions of `require "luapool.host"` that live here.
 int codec_f_encode(lua_State *L);    // encode(v, ...) -> string

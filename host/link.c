@@ -111,6 +111,12 @@ static void scope_push(lua_State *L) { lua_getiuservalue(L, SELF, 2); }
 // message and returns false, nothing sent.
 static bool frame_encode(lua_State *L, struct link *k, uint8_t type, int first,
                          int n, const struct codec_path *path) {
+  frame_begin(L, k);
+  if (n == 1 && codec_put_plain(L, &k->scratch, first) > 0 &&
+      frame_end(k, type)) {
+    frame_put(L, k);
+    return true;
+  }
   session_push(L);
   scope_push(L);
   int session = lua_gettop(L) - 1;
@@ -256,6 +262,9 @@ static int chunk_item(lua_State *L, struct link *k) {
   lua_settop(L, SELF);
   while (k->p != NULL && item_claim(k)) {
     const uint8_t *bytes = item_bytes(L, k);
+    lua_pushboolean(L, 1);
+    if (codec_get_plain(L, &bytes, k->p)) return 2;
+    lua_settop(L, SELF);
     session_push(L);
     scope_push(L);
     lua_pushboolean(L, 1);

@@ -46,17 +46,17 @@ describe("a worker that writes what it should not", function()
           hostile.send(attack)
           ending()
         end
-        local others = {}
-        for i = 1, 4 do others[i] = pool:apply_async(square, { i }) end
-        local future = pool:apply_async(work)
-        for i = 5, 8 do others[i] = pool:apply_async(square, { i }) end
+        local others, future = {}, pool:apply_async(work)
+        for i = 1, 8 do others[i] = pool:apply_async(square, { i }) end
         local e = future:exception(4)
         assert.is_truthy(errors.is("lost", e) or errors.is("decode", e),
           tostring(e))
         for i = 1, 8 do assert.are.equal(i * i, faults.get(others[i])) end
         if e.kind == "lost" then
           gate.eventually(function() return not leaks.alive(e.pid) end)
+          assert.are.equal(1, pool:stats().restarts)
         end
+        if how ~= "dies" and e.kind == "decode" then pool:terminate() end
       end)
     end
   end
@@ -76,6 +76,35 @@ describe("a worker that writes what it should not", function()
       end
       assert.is_true(leaks.size(errs) <= 2)
       faults.sound(pool)
+    end)
+  end
+end)
+
+describe("results made before a frame that is none", function()
+  faults.guard(before_each, after_each)
+
+  for what, attack in pairs {
+    ["noise"] = { raw = ("n"):rep(1000) }, ["type"] = { type = 99 },
+    ["task"] = { task = 4711 }, ["length"] = { length = 0xffffffff },
+  } do
+    it("are kept: " .. what, function()
+      local pool = faults.pool(1)
+      local function work(x)
+        if x == 4 then
+          hostile.send(attack)
+          harm.exit(0)
+        end
+        return x * x
+      end
+      local results, errs = faults.get(pool:map_async(work, numbers(6),
+        { chunksize = 6, on_error = "collect" }))
+      for i = 1, 6 do
+        if i == 4 then
+          assert.is_true(errors.is("lost", errs[i]))
+        else
+          assert.are.equal(i * i, results[i])
+        end
+      end
     end)
   end
 end)
