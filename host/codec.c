@@ -322,23 +322,27 @@ int codec_f_register(lua_State *L) {
 int codec_f_session(lua_State *L) { return session_f_new(L); }
 
 // Stack indexes while session:define runs. The values to be defined are name,
-// value, name, value ... from the last one on.
+// order, value, and again, from the last one on.
 enum {
   DEFINE_BUFFER = 3,
   DEFINE_NAMES,
   DEFINE_REGISTERED,
+  DEFINE_ORDER,
   DEFINE_EXEMPT,   // set of the values
   DEFINE_MISSING,  // set of the names that the last attempt found missing
   DEFINE_FIRST,
 };
 
-// Appends the name on top of the stack, and what is registered under it. False
-// where that is nothing.
+// Appends the name on top of the stack, its order, and what is registered under
+// it. False where that is nothing.
 static bool codec_define_push(lua_State *L) {
-  luaL_checkstack(L, 4, "too many values");
-  lua_pushvalue(L, -1);
+  int name = lua_gettop(L);
+  luaL_checkstack(L, 6, "too many values");
+  lua_pushvalue(L, name);
+  lua_rawget(L, DEFINE_ORDER);
+  lua_pushvalue(L, name);
   if (lua_rawget(L, DEFINE_REGISTERED) == LUA_TNIL) {
-    lua_settop(L, -3);
+    lua_settop(L, name - 1);
     return false;
   }
   lua_pushvalue(L, -1);
@@ -360,8 +364,9 @@ static bool codec_define_missing(lua_State *L) {
   return any;
 }
 
-// session:define(name) -> string. What the value refers to by names that the
-// view lacks is defined with it.
+// session:define(name) -> string. The other side has, or will have got by then,
+// what was registered earlier; what was registered later, and the value refers
+// to, is defined with it.
 int codec_f_session_define(lua_State *L) {
   static const struct codec_path path = {"registered", 0, true};
   struct encoder e = {.L = L,
@@ -374,11 +379,13 @@ int codec_f_session_define(lua_State *L) {
   e.b = codec_new_buffer(L);
   lua_getiuservalue(L, 1, SESSION_NAMES);
   lua_getiuservalue(L, DEFINE_NAMES, NAMES_REGISTERED);
+  lua_getiuservalue(L, DEFINE_NAMES, NAMES_ORDER);
   lua_createtable(L, 0, 1);
   lua_createtable(L, 0, 1);
   lua_pushvalue(L, 2);
   if (!codec_define_push(L))
     return luaL_argerror(L, 2, "nothing is registered under this name");
+  e.defined = lua_tointeger(L, DEFINE_FIRST + 1);
   do {
     int n = lua_gettop(L) - DEFINE_FIRST + 1;
     e.b->len = 0;
@@ -390,31 +397,15 @@ int codec_f_session_define(lua_State *L) {
   return 1;
 }
 
-// What the parent has defined it knows, like what it had at the fork.
-static void codec_view_defined(lua_State *L, int session, int name) {
-  if (lua_getiuservalue(L, session, SESSION_VIEW) != LUA_TNIL) {
-    lua_getiuservalue(L, -1, VIEW_REGISTERED);
-    lua_pushvalue(L, name);
-    lua_pushvalue(L, name + 1);
-    lua_rawset(L, -3);
-    lua_settop(L, -2);
-  }
-  lua_settop(L, -2);
-}
-
-// session:defined(string): in a worker.
+// session:defined(string): in a worker. What has come before is not replaced.
 int codec_f_session_defined(lua_State *L) {
   size_t len;
-  struct session *s = session_check(L, 1);
+  session_check(L, 1);
   const uint8_t *p = (const uint8_t *)luaL_checklstring(L, 2, &len);
   lua_settop(L, 2);
-  lua_getiuservalue(L, 1, SESSION_NAMES);
   int n = codec_get(L, 1, 0, CODEC_CODE, &p, p + len);
   if (n < 0) return codec_raise(L, "decode");
-  for (int i = 0; i + 1 < n; i += 2)
-    if (lua_type(L, 4 + i) == LUA_TSTRING) {
-      names_register(L, s->names, 3, 4 + i, 5 + i);
-      codec_view_defined(L, 1, 4 + i);
-    }
+  for (int i = 3; i + 2 < 3 + n; i += 3)
+    if (lua_type(L, i) == LUA_TSTRING) session_define(L, i, i + 1, i + 2);
   return 0;
 }

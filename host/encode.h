@@ -39,8 +39,10 @@ struct encoder {
   struct buffer *b;
   struct session *session;   // or NULL
   int session_at, scope_at;  // stack indexes; 0: none
-  int exempt_at;   // stack index: set of what goes by value though registered
-  int missing_at;  // stack index: set of registered names the view lacks
+  // While a registered value is defined: what was registered later is not there.
+  lua_Integer defined;  // how manieth registration it was; 0: none is defined
+  int exempt_at;        // stack index: set of what goes by value
+  int missing_at;       // stack index: set of names that are not there
 
   enum encode_failure failure;
   bool fresh_names;  // the names have been looked at again for this message

@@ -97,38 +97,43 @@ static bool named_is_globals(lua_State *L) {
   return same;
 }
 
+// Looks the value at key, both stack indexes, up in a user value; pushes it.
+static int named_push(lua_State *L, int owner, int value, int key) {
+  lua_getiuservalue(L, owner, value);
+  lua_pushvalue(L, key);
+  int type = lua_rawget(L, -2);
+  lua_remove(L, -2);
+  return type;
+}
+
 static bool named_is_exempt(struct encoder *e, int idx) {
-  if (e->exempt_at == 0) return false;
+  if (e->defined == 0) return false;
   lua_pushvalue(e->L, idx);
   bool exempt = lua_rawget(e->L, e->exempt_at) != LUA_TNIL;
   lua_settop(e->L, -2);
   return exempt;
 }
 
-// Whether the view has the value at idx under the name on top of the stack.
-static bool named_is_known(struct encoder *e, int idx) {
-  lua_State *L = e->L;
-  int name = lua_gettop(L);
-  named_push_view(e, VIEW_REGISTERED);
-  lua_pushvalue(L, name);
-  lua_rawget(L, -2);
-  bool known = lua_rawequal(L, -1, idx);
-  lua_settop(L, name);
-  return known;
-}
-
-// Notes that the name on top of the stack is used and the view lacks it.
+// Notes the name on top of the stack if its value is not defined there yet.
 static void named_note_missing(struct encoder *e) {
   lua_State *L = e->L;
-  if (e->missing_at != 0)
-    lua_pushvalue(L, e->missing_at);
-  else
-    lua_getiuservalue(L, e->session_at, SESSION_MISSING);
-  lua_pushvalue(L, -2);
-  lua_pushboolean(L, 1);
-  lua_rawset(L, -3);
-  lua_settop(L, -2);
-  e->session->missing = true;
+  int name = lua_gettop(L);
+  named_push(L, encode_names(e), NAMES_ORDER, name);
+  if (lua_tointeger(L, -1) > e->defined) {
+    lua_pushvalue(L, name);
+    lua_pushboolean(L, 1);
+    lua_rawset(L, e->missing_at);
+  }
+  lua_settop(L, name);
+}
+
+// Whether the parent has registered the value at idx under the name on top of
+// the stack.
+static bool named_is_parents(struct encoder *e, int idx) {
+  named_push(e->L, e->session_at, SESSION_DEFINED, lua_gettop(e->L));
+  bool same = lua_rawequal(e->L, -1, idx);
+  lua_settop(e->L, -2);
+  return same;
 }
 
 // Pushes the name the value on top of the stack is registered under.
@@ -138,12 +143,11 @@ static bool named_registered(struct encoder *e) {
   if (named_is_exempt(e, idx)) return false;
   lua_getiuservalue(L, encode_names(e), NAMES_REGISTERED_AS);
   if (!named_look(L, idx)) return false;
-  if (!encode_viewed(e) || named_is_known(e, idx)) return true;
-  if (e->session->child) {
-    lua_settop(L, -2);
+  if (e->session != NULL && e->session->child && !named_is_parents(e, idx)) {
+    lua_settop(L, idx);
     return false;
   }
-  named_note_missing(e);
+  if (e->defined != 0) named_note_missing(e);
   return true;
 }
 

@@ -64,6 +64,7 @@ static struct names *names_new(lua_State *L) {
   names_new_table(L, NAMES_MODULES, NULL);
   names_new_table(L, NAMES_REGISTERED, NULL);
   names_new_table(L, NAMES_REGISTERED_AS, NULL);
+  names_new_table(L, NAMES_ORDER, NULL);
   names_new_table(L, NAMES_METATABLES, "k");
   names_new_table(L, NAMES_FOUND, NULL);
   names_new_table(L, NAMES_DUMPS, "k");
@@ -284,6 +285,10 @@ void names_register(lua_State *L, struct names *n, int at, int name,
   lua_pushvalue(L, name);
   lua_pushvalue(L, value);
   lua_rawset(L, top + 1);
+  lua_getiuservalue(L, at, NAMES_ORDER);
+  lua_pushvalue(L, name);
+  lua_pushinteger(L, ++n->registered);
+  lua_rawset(L, -3);
   names_note(L, n, value);
   lua_settop(L, top);
 }

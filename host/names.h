@@ -26,6 +26,7 @@ struct names {
   struct pointers special;
   uint64_t loaded;  // what package.loaded held when the index was made
   bool made;
+  lua_Integer registered;  // how many registrations there were
   struct buffer code;  // scratch of dump.c
 };
 
@@ -35,6 +36,7 @@ enum names_value {
   NAMES_MODULES,        // name of a module -> true
   NAMES_REGISTERED,     // name -> value
   NAMES_REGISTERED_AS,  // value -> name
+  NAMES_ORDER,          // name -> how manieth registration that was
   NAMES_METATABLES,     // weak keys: table seen as a metatable -> true
   NAMES_FOUND,          // module that a fresh state finds -> true
   NAMES_DUMPS,          // weak keys: Lua function -> its dump, see dump.h

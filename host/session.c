@@ -113,6 +113,20 @@ static uint64_t session_serial(lua_State *L, int arg) {
   return (uint64_t)serial;
 }
 
+// What has been registered so far, the parent has too.
+static void session_inherit_registered(lua_State *L) {
+  lua_getiuservalue(L, 1, SESSION_DEFINED);
+  int defined = lua_gettop(L);
+  lua_getiuservalue(L, 1, SESSION_NAMES);
+  lua_getiuservalue(L, -1, NAMES_REGISTERED);
+  for (lua_pushnil(L); lua_next(L, defined + 2);) {
+    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    lua_rawset(L, defined);
+  }
+  lua_settop(L, defined - 1);
+}
+
 // session:child(serial): the parent has at least what it had when it forked
 // this process.
 static int session_f_child(lua_State *L) {
@@ -122,43 +136,28 @@ static int session_f_child(lua_State *L) {
   s->child = true;
   s->viewed = lua_getiuservalue(L, 1, SESSION_LAST) != LUA_TNIL;
   lua_setiuservalue(L, 1, SESSION_VIEW);
+  session_inherit_registered(L);
   return 0;
 }
 
-// Whether the view at `view` has another value than the one on top of the stack
-// registered under the name at `name`, or none.
-static bool session_lacks(lua_State *L, int view, int name) {
-  lua_getiuservalue(L, view, VIEW_REGISTERED);
-  lua_pushvalue(L, name);
-  lua_rawget(L, -2);
-  bool same = lua_rawequal(L, -1, -3);
-  lua_settop(L, -3);
-  return !same;
-}
-
-// session:missing(view) -> list of names
-static int session_f_missing(lua_State *L) {
-  struct session *s = session_check(L, 1);
-  luaL_argcheck(L, view_is(L, 2), 2, "view expected");
-  lua_settop(L, 2);
-  lua_createtable(L, 0, 0);
-  if (!s->missing) return 1;
+void session_define(lua_State *L, int name, int order, int value) {
+  struct session *s = lua_touserdata(L, 1);
+  int top = lua_gettop(L);
   lua_getiuservalue(L, 1, SESSION_NAMES);
-  lua_getiuservalue(L, 4, NAMES_REGISTERED);
-  lua_getiuservalue(L, 1, SESSION_MISSING);
-  lua_Integer n = 0;
-  for (lua_pushnil(L); lua_next(L, 6); lua_settop(L, 7)) {
-    lua_pushvalue(L, 7);
-    lua_rawget(L, 5);
-    if (!session_lacks(L, 2, 7)) continue;
-    lua_pushvalue(L, 7);
-    lua_rawseti(L, 3, ++n);
+  lua_getiuservalue(L, 1, SESSION_DEFINED);
+  lua_getiuservalue(L, 1, SESSION_ORDERS);
+  lua_pushvalue(L, name);
+  lua_rawget(L, top + 3);
+  if (!lua_rawequal(L, -1, order)) {
+    names_register(L, s->names, top + 1, name, value);
+    lua_pushvalue(L, name);
+    lua_pushvalue(L, value);
+    lua_rawset(L, top + 2);
+    lua_pushvalue(L, name);
+    lua_pushvalue(L, order);
+    lua_rawset(L, top + 3);
   }
-  s->missing = false;
-  lua_createtable(L, 0, 0);
-  lua_setiuservalue(L, 1, SESSION_MISSING);
-  lua_settop(L, 3);
-  return 1;
+  lua_settop(L, top);
 }
 
 static int session_f_gc(lua_State *L) {
@@ -181,13 +180,10 @@ static void session_new_table(lua_State *L, enum session_value v,
 }
 
 static void session_metatable(lua_State *L) {
-  static const luaL_Reg methods[] = {{"snapshot", session_f_snapshot},
-                                     {"view", session_f_view},
-                                     {"child", session_f_child},
-                                     {"missing", session_f_missing},
-                                     {"define", codec_f_session_define},
-                                     {"defined", codec_f_session_defined},
-                                     {NULL, NULL}};
+  static const luaL_Reg methods[] = {
+      {"snapshot", session_f_snapshot},     {"view", session_f_view},
+      {"child", session_f_child},           {"define", codec_f_session_define},
+      {"defined", codec_f_session_defined}, {NULL, NULL}};
   if (!luaL_newmetatable(L, session_name)) return;
   lua_pushcfunction(L, session_f_gc);
   lua_setfield(L, -2, "__gc");
@@ -207,6 +203,7 @@ int session_f_new(lua_State *L) {
   lua_setiuservalue(L, -2, SESSION_NAMES);
   session_new_table(L, SESSION_IDS, "k");
   session_new_table(L, SESSION_CLASSES, "v");
-  session_new_table(L, SESSION_MISSING, NULL);
+  session_new_table(L, SESSION_DEFINED, NULL);
+  session_new_table(L, SESSION_ORDERS, NULL);
   return 1;
 }

@@ -22,7 +22,6 @@ struct session {
   uint64_t ids;     // given so far
   bool child;       // results are encoded here: no globals travel
   bool viewed;      // there is a view
-  bool missing;     // registered values were used that the view lacks
   struct names *names;
   struct encode_memory memory;
 };
@@ -33,9 +32,10 @@ enum session_value {
   SESSION_IDS,      // class -> id, weak
   SESSION_CLASSES,  // id -> class, weak
   SESSION_VIEW,
-  SESSION_MISSING,  // name -> true
   SESSION_LAST,     // the view taken last: that of the worker forked next
-  SESSION_VALUES = SESSION_LAST
+  SESSION_DEFINED,  // in a child: name -> value, of what the parent registered
+  SESSION_ORDERS,   // likewise: name -> how manieth registration that was
+  SESSION_VALUES = SESSION_ORDERS
 };
 
 // The session at idx, or NULL where idx is 0 or nil.
@@ -58,6 +58,10 @@ void session_push_class(lua_State *L, int session, uint64_t id);
 
 // Enters the class on top of the stack under an id from elsewhere.
 void session_enter_class(lua_State *L, int session, uint64_t id);
+
+// Registers a value that the parent has registered under the name, as the
+// order-th of all (stack indexes; the session's is 1), unless that was done.
+void session_define(lua_State *L, int name, int order, int value);
 
 int session_f_new(lua_State *L);
 

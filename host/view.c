@@ -105,9 +105,6 @@ static void view_fill_fork(lua_State *L, int view, int at) {
   view_set(L, view, VIEW_INDEX);
   lua_getiuservalue(L, at, NAMES_MODULES);
   view_set(L, view, VIEW_MODULES);
-  lua_getiuservalue(L, at, NAMES_REGISTERED);
-  view_copy(L, lua_gettop(L));
-  view_set(L, view, VIEW_REGISTERED);
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
   view_copy(L, lua_gettop(L));
 }
@@ -118,8 +115,6 @@ static void view_fill_spawn(lua_State *L, int view, int at) {
   view_set(L, view, VIEW_INDEX);
   lua_createtable(L, 0, 0);
   view_set(L, view, VIEW_MODULES);
-  lua_createtable(L, 0, 0);
-  view_set(L, view, VIEW_REGISTERED);
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
   view_fresh_globals(L, lua_gettop(L));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a worker has: names, globals, functions in global tables, and what is
-// registered, as they are at the moment it is forked. Kept by the parent, which
+// What a worker has: names, globals, and functions in global tables, as they are
+// at the moment it is forked. Kept by the parent, which
 // compares with it: what is the same there need not travel, and what has been
 // assigned since must. To Lua a view is an opaque value.
 #ifndef LUAPOOL_VIEW_H
@@ -17,8 +17,7 @@ enum view_value {
   VIEW_MODULES,     // name of a module -> true
   VIEW_GLOBALS,     // name -> value
   VIEW_FIELDS,      // global table -> name -> function; true: not looked at
-  VIEW_REGISTERED,  // name -> value
-  VIEW_VALUES = VIEW_REGISTERED
+  VIEW_VALUES = VIEW_FIELDS
 };
 
 // Pushes the view of a worker forked now; or of one that opens a fresh Lua

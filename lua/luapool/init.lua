@@ -60,27 +60,27 @@ end
 
 --- As `pool:map`, on the default pool.
 function M.map(f, items, opts)
-  return values(impl.map(default(), f, items, opts))
+  return values(impl.map(default, f, items, opts))
 end
 
 --- As `pool:starmap`, on the default pool.
 function M.starmap(f, argslist, opts)
-  return values(impl.starmap(default(), f, argslist, opts))
+  return values(impl.starmap(default, f, argslist, opts))
 end
 
 --- As `pool:imap`, on the default pool.
 function M.imap(f, items, opts)
-  return values(impl.imap(default(), f, items, opts))
+  return values(impl.imap(default, f, items, opts))
 end
 
 --- As `pool:imap_unordered`, on the default pool.
 function M.imap_unordered(f, items, opts)
-  return values(impl.imap_unordered(default(), f, items, opts))
+  return values(impl.imap_unordered(default, f, items, opts))
 end
 
 --- As `pool:apply`, on the default pool.
 function M.apply(f, args, opts)
-  return values(impl.apply(default(), f, args, opts))
+  return values(impl.apply(default, f, args, opts))
 end
 
 return M

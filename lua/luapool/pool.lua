@@ -105,8 +105,8 @@ local function settled(future)
 end
 
 -- The result of a call that nobody else can wait for: interrupted, it ends.
-local function wait_for(self, future)
-  local s = self.scheduler
+local function wait_for(future)
+  local s = future.scheduler
   future.seen = true
   s:seen_failure(future) -- it may have come already
   if not settled(future) then
@@ -131,8 +131,7 @@ local impl = {}
 M.impl = impl
 
 function impl.map(self, f, items, opts)
-  return wait_for(self,
-    (request.map(self, "map", calls.MAP, SYNC, f, items, opts)))
+  return wait_for((request.map(self, "map", calls.MAP, SYNC, f, items, opts)))
 end
 
 function impl.map_async(self, f, items, opts)
@@ -142,7 +141,7 @@ function impl.map_async(self, f, items, opts)
 end
 
 function impl.starmap(self, f, items, opts)
-  return wait_for(self,
+  return wait_for(
     (request.map(self, "starmap", calls.STAR, SYNC, f, items, opts)))
 end
 
@@ -158,10 +157,9 @@ local function apply(self, f, args, opts, done, ...)
   if done then
     return ...
   elseif done == nil then
-    return wait_for(self, (...))
+    return wait_for((...))
   end
-  return wait_for(self,
-    (request.apply(self, "apply", SYNC, f, args, opts)))
+  return wait_for((request.apply(self, "apply", SYNC, f, args, opts)))
 end
 
 local function quick(self, f, args, opts)

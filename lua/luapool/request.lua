@@ -52,8 +52,12 @@ local function call_opts(level, name, opts, known)
   return opts
 end
 
--- Refuses a pool that takes no more calls.
+-- The pool itself: the default pool comes as the function that makes it, so
+-- that a misused call makes none. Refuses a pool that takes no more calls.
 function M.usable(self)
+  if type(self) == "function" then
+    self = self()
+  end
   local s = self.scheduler
   s:check_owned()
   if s.broken then
@@ -61,6 +65,7 @@ function M.usable(self)
   elseif s.state ~= "open" then
     errors.raise("closed", "the pool is " .. s.state)
   end
+  return self
 end
 
 -- What an option of the call, or else of the pool, says.
@@ -192,7 +197,7 @@ end
 function M.map(self, name, kind, known, f, items, opts)
   local task, given = options.task(4, 1, name, f)
   opts = call_opts(4, name, opts, known)
-  M.usable(self)
+  self = M.usable(self)
   self.calls = self.calls + 1
   local call = { f = task, name = given, kind = kind }
   set_options(self, call, opts)
@@ -207,7 +212,7 @@ function M.apply(self, name, known, f, args, opts)
   if opts ~= nil then
     opts = call_opts(4, name, opts, known)
   end
-  M.usable(self)
+  self = M.usable(self)
   self.calls = self.calls + 1
   args = args or NONE
   local bytes, scope = encode_apply(self, task, args, args.n or #args)
@@ -244,9 +249,12 @@ end
 -- @return true, results; or nil, future: it takes the usual way from here; or
 --   false: it is to be tried the usual way
 function M.quick_apply(self, f, args)
+  if type(f) ~= "function" or type(args) ~= "table" then
+    return false
+  end
+  self = M.usable(self)
   local s = self.scheduler
-  if not self.plain or type(f) ~= "function" or type(args) ~= "table"
-    or s.state ~= "open" or not s:owned() then
+  if not self.plain then
     return false
   end
   local seat = s:quiet_seat()
@@ -280,7 +288,7 @@ function M.imap(self, name, ordered, f, items, opts)
   local task, given = options.task(4, 1, name, f)
   check_items(4, name, items)
   opts = call_opts(4, name, opts, imap_options)
-  M.usable(self)
+  self = M.usable(self)
   self.calls = self.calls + 1
   local call = { f = task, name = given, kind = calls.MAP, items = {}, n = 0,
     open_ended = true, growth = 2 }

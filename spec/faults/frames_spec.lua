@@ -51,12 +51,13 @@ describe("a worker that writes what it should not", function()
         local e = future:exception(4)
         assert.is_truthy(errors.is("lost", e) or errors.is("decode", e),
           tostring(e))
-        for i = 1, 8 do assert.are.equal(i * i, faults.get(others[i])) end
-        if e.kind == "lost" then
-          gate.eventually(function() return not leaks.alive(e.pid) end)
-          assert.are.equal(1, pool:stats().restarts)
+        -- A result of its own making counts; then nothing is wrong with the
+        -- worker, for as long as it is busy.
+        if e.kind == "decode" and how ~= "dies" then
+          return pool:terminate()
         end
-        if how ~= "dies" and e.kind == "decode" then pool:terminate() end
+        for i = 1, 8 do assert.are.equal(i * i, faults.get(others[i])) end
+        assert.are.equal(1, pool:stats().restarts)
       end)
     end
   end
@@ -133,7 +134,7 @@ describe("a worker that sends a result of its own making", function()
   it("in a chunk gives no other item that result", function()
     local pool = faults.pool(1)
     local function work(x)
-      if x == 2 then hostile.send_result(4) end
+      if x == 2 then hostile.send_result(77, 1) end
       return x * x
     end
     local results, errs = faults.get(pool:map_async(work, numbers(6),
