@@ -14,7 +14,6 @@
 #include "peek.h"
 #include "place.h"
 #include "session.h"
-#include "view.h"
 #include "wire.h"
 
 static char codec_memory_key;

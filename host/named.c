@@ -21,7 +21,7 @@ static bool named_fits(struct encoder *e, const char *entry, int idx) {
 // Pushes field `user` of the view, as it is or of nil where there is none.
 static void named_push_view(struct encoder *e, enum view_value v) {
   lua_getiuservalue(e->L, e->session_at, SESSION_VIEW);
-  lua_getiuservalue(e->L, -1, v);
+  lua_getiuservalue(e->L, -1, (int)v);
   lua_remove(e->L, -2);
 }
 

@@ -50,7 +50,7 @@ static void names_new_table(lua_State *L, enum names_value value,
     lua_setfield(L, -2, "__mode");
     lua_setmetatable(L, -2);
   }
-  lua_setiuservalue(L, -2, value);
+  lua_setiuservalue(L, -2, (int)value);
 }
 
 static struct names *names_new(lua_State *L) {

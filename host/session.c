@@ -176,7 +176,7 @@ static void session_new_table(lua_State *L, enum session_value v,
     lua_setfield(L, -2, "__mode");
     lua_setmetatable(L, -2);
   }
-  lua_setiuservalue(L, -2, v);
+  lua_setiuservalue(L, -2, (int)v);
 }
 
 static void session_metatable(lua_State *L) {

@@ -10,7 +10,7 @@ enum { VIEW_MOST = 1 << 14 };  // pairs of a table that is looked at
 static const char view_name[] = "luapool.view";
 
 static void view_set(lua_State *L, int view, enum view_value v) {
-  lua_setiuservalue(L, view, v);
+  lua_setiuservalue(L, view, (int)v);
 }
 
 // Pushes a copy of the table at idx: only its pairs with string keys.
