@@ -27,7 +27,7 @@ struct names {
   uint64_t loaded;  // what package.loaded held when the index was made
   bool made;
   lua_Integer registered;  // how many registrations there were
-  struct buffer code;  // scratch of dump.c
+  struct buffer code;      // scratch of dump.c
 };
 
 // User values of the userdata that names_push pushes.

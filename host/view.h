@@ -13,10 +13,10 @@
 
 // User values of a view.
 enum view_value {
-  VIEW_INDEX = 1,   // value -> rank byte, name; see names.h
-  VIEW_MODULES,     // name of a module -> true
-  VIEW_GLOBALS,     // name -> value
-  VIEW_FIELDS,      // global table -> name -> function; true: not looked at
+  VIEW_INDEX = 1,  // value -> rank byte, name; see names.h
+  VIEW_MODULES,    // name of a module -> true
+  VIEW_GLOBALS,    // name -> value
+  VIEW_FIELDS,     // global table -> name -> function; true: not looked at
   VIEW_VALUES = VIEW_FIELDS
 };
 
