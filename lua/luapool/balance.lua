@@ -13,10 +13,12 @@ local RESTLESS = 0.001
 
 local M = {}
 
--- Items that a seat has been sent and not started, and how long they will take;
--- the time is nil where nothing is known.
-local function unstarted(seat)
-  local items, seconds = 0, 0
+-- Items that may be taken from a seat, and how long they will take; the time
+-- is nil where nothing is known. What it runs next, if it runs nothing, stays:
+-- else two seats that are slow to start would take one item from each other
+-- for ever.
+local function spare(seat)
+  local items, seconds = seat:running() and 0 or -1, 0
   for i = seat.head, seat.tail do
     local chunk = seat.chunks[i]
     local n = chunk.n - max(chunk.done, seat.handle:claimed(chunk.serial))
@@ -32,21 +34,19 @@ local function richest(seats)
   local best, most, best_seconds = nil, 0, nil
   for _, seat in ipairs(seats) do
     if seat:open() and seat.outstanding > 0 then
-      local items, seconds = unstarted(seat)
+      local items, seconds = spare(seat)
       if items > most then
         best, most, best_seconds = seat, items, seconds
       end
     end
   end
-  return best, best_seconds
+  return best, most, best_seconds
 end
 
--- Takes about half of what the seat has not started, from its last chunk.
-local function take_over(scheduler, seat)
+-- Takes about half of what the seat can spare, from its last chunk.
+local function take_over(scheduler, seat, items)
   local last = seat.chunks[seat.tail]
-  local claimed = seat.handle:claimed(last.serial)
-  local keep = claimed + (last.n - claimed) // 2
-  local first, n = seat:revoke(last, keep)
+  local first, n = seat:revoke(last, max(0, last.n - (items + 1) // 2))
   if n > 0 then
     scheduler:returned(last.call, first, n, last.tries)
   end
@@ -58,7 +58,7 @@ end
 -- Where it is little, it waits a moment: the busy one may well be done with it
 -- before a message could be sent.
 function M.take_over(scheduler)
-  local seat, seconds = richest(scheduler.seats)
+  local seat, items, seconds = richest(scheduler.seats)
   if seat and seconds and seconds < NOT_WORTH then
     local now = clock()
     scheduler.restless_at = scheduler.restless_at or now + RESTLESS
@@ -67,7 +67,7 @@ function M.take_over(scheduler)
     end
   end
   scheduler.restless_at = nil
-  return seat ~= nil and take_over(scheduler, seat)
+  return seat ~= nil and take_over(scheduler, seat, items)
 end
 
 return M

@@ -153,40 +153,38 @@ end
 
 --- The seat has nothing to do.
 function Scheduler:seat_idle(seat)
-  if seat:open() and not seat.idle then
-    seat.idle = true
-    self.idle[#self.idle + 1] = seat
+  if not seat.idle_at and seat:open() then
+    local n = #self.idle + 1
+    self.idle[n] = seat
+    seat.idle_at = n
   end
 end
 
--- Takes an idle seat, the one that was busy last: its memory is warm.
-local function take_idle(self)
-  local n = #self.idle
-  while n > 0 do
-    local seat = self.idle[n]
+--- The seat has something to do, or can do nothing any more.
+function Scheduler:seat_busy(seat)
+  local at, n = seat.idle_at, #self.idle
+  if at then
+    local last = self.idle[n]
+    self.idle[at] = last
+    last.idle_at = at
     self.idle[n] = nil
-    n = n - 1
-    seat.idle = false
-    if seat:open() and seat.outstanding == 0 then
-      return seat
-    end
+    seat.idle_at = nil
   end
 end
 
 -- -------------------------------------------------------------- dispatch
 
--- Gives one chunk to every idle seat, then a second one to every seat.
+-- Gives one chunk to every idle seat, then a second one to every seat. Of the
+-- idle ones that comes first which was busy last: its memory is warm.
 local function supply(self)
   while next_call(self) do
-    local seat = take_idle(self)
+    local seat = self.idle[#self.idle]
     if not seat then
       break
-    end
-    if send_next(self, seat) then -- else it has done its share
+    elseif send_next(self, seat) then
       seat:flush()
-      if seat.outstanding == 0 then
-        self:seat_idle(seat)
-      end
+    else
+      self:seat_busy(seat) -- it has done its share
     end
   end
   if not self.saturated and next_call(self) then

@@ -136,6 +136,7 @@ local function push_chunk(self, chunk)
   local s = self.scheduler
   s.items_out = s.items_out + chunk.n
   s.stirred = true
+  s:seat_busy(self)
   if chunk.call.timeout then
     s.timed = s.timed + 1
   end
@@ -475,6 +476,7 @@ function Seat:kill(e, why)
   end
   self:revoke_all()
   self.doom = { error = e, why = why }
+  self.scheduler:seat_busy(self)
   self:watch_until("kill_at", self.scheduler.grace)
   self.handle:kill(TERM)
 end
@@ -494,6 +496,7 @@ end
 --- No more work: it ends by itself.
 function Seat:retire()
   self.retiring = true
+  self.scheduler:seat_busy(self)
   self.handle:finish()
 end
 
@@ -577,6 +580,7 @@ function Seat:ended()
   keep_figures(self)
   self.handle:close()
   self.handle = nil
+  self.scheduler:seat_busy(self)
   for i = #left, 1, -1 do -- what comes back first goes out last
     settle_chunk(self, left[i][1], left[i][2], death)
   end
