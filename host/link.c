@@ -104,6 +104,23 @@ static bool frame_end(struct link *k, uint8_t type) {
   return true;
 }
 
+// The short way of a value that needs no more than a few bytes: it is encoded in
+// place, in the outbox. False where it is another or there is no room.
+static bool frame_encode_small(lua_State *L, struct link *k, uint8_t type,
+                               int idx) {
+  enum { MOST = 64 };  // above what codec_put_plain asks room for
+  if (lua_type(L, idx) == LUA_TSTRING || ledger_room(k->ledger) < MOST)
+    return false;
+  struct buffer b = {ledger_tail(k->ledger), sizeof(struct frame_header), MOST};
+  if (codec_put_plain(L, &b, idx) <= 0) return false;
+  const struct frame_header h = {(uint32_t)(b.len - sizeof h), k->task, type,
+                                 CHANNEL_MAGIC};
+  memcpy(b.data, &h, sizeof h);
+  ledger_commit(k->ledger, b.len);
+  k->unsent += b.len;
+  return true;
+}
+
 static void session_push(lua_State *L) { lua_getiuservalue(L, SELF, 1); }
 static void scope_push(lua_State *L) { lua_getiuservalue(L, SELF, 2); }
 
@@ -111,12 +128,7 @@ static void scope_push(lua_State *L) { lua_getiuservalue(L, SELF, 2); }
 // message and returns false, nothing sent.
 static bool frame_encode(lua_State *L, struct link *k, uint8_t type, int first,
                          int n, const struct codec_path *path) {
-  frame_begin(L, k);
-  if (n == 1 && codec_put_plain(L, &k->scratch, first) > 0 &&
-      frame_end(k, type)) {
-    frame_put(L, k);
-    return true;
-  }
+  if (n == 1 && frame_encode_small(L, k, type, first)) return true;
   session_push(L);
   scope_push(L);
   int session = lua_gettop(L) - 1;
