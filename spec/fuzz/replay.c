@@ -3,21 +3,22 @@
 // its own list, else over the files named.
 //
 // A list is text, so that it can be read: a line is a name and the bytes in hex,
-// or a comment (#). "-u DIR" writes its inputs as files, for libFuzzer.
+// (e1 00)500 for 500 times these, or a comment (#). "-u DIR" writes its inputs
+// as files, for libFuzzer.
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "buffer.h"
 #include "fuzz.h"
 
 enum { NAME = 80 };
 
 struct input {
   char name[NAME];
-  uint8_t *bytes;
-  size_t n;
+  struct buffer bytes;
 };
 
 static _Noreturn void give_up(const char *what) {
@@ -31,39 +32,64 @@ static FILE *open_file(const char *name, const char *mode) {
   return f;
 }
 
-static void *allocate(size_t n) {
-  void *p = malloc(n > 0 ? n : 1);
-  if (p == NULL) give_up("malloc");
-  return p;
-}
-
 static int digit(char c) {
   if (!isxdigit((unsigned char)c)) return -1;
   return isdigit((unsigned char)c) ? c - '0'
                                    : tolower((unsigned char)c) - 'a' + 10;
 }
 
+static void append(struct buffer *b, const void *p, size_t n) {
+  if (buffer_put(b, p, n) < 0) give_up("input");
+}
+
+// Repeats what stands from `from` on, as often as the number at p says. Returns
+// the place behind that.
+static const char *repeat(struct buffer *b, size_t from, const char *p) {
+  char *end;
+  size_t n = b->len - from;
+  unsigned long times = strtoul(p, &end, 10);
+  if (buffer_reserve(b, n * times) < 0) give_up("input");
+  for (; times > 1; times--) append(b, b->data + from, n);
+  return end;
+}
+
+static void parse_hex(struct buffer *b, const char *p) {
+  size_t group = 0;
+  for (; *p != '\0' && *p != '\n'; p += strspn(p, " ")) {
+    if (*p == '(') {
+      group = b->len;
+      p++;
+    } else if (*p == ')') {
+      p = repeat(b, group, p + 1);
+    } else if (digit(p[0]) >= 0 && digit(p[1]) >= 0) {
+      uint8_t byte = (uint8_t)(digit(p[0]) << 4 | digit(p[1]));
+      append(b, &byte, 1);
+      p += 2;
+    } else {
+      fprintf(stderr, "no hex: %s", p);
+      exit(1);
+    }
+  }
+}
+
 // The line's input; false where it has none.
 static bool parse(const char *line, struct input *in) {
   int at = 0;
+  *in = (struct input){.bytes = {0}};
   if (line[0] == '#' || sscanf(line, "%79s %n", in->name, &at) != 1)
     return false;
-  const char *p = line + at;
-  in->bytes = allocate(strlen(p));
-  in->n = 0;
-  for (; digit(p[0]) >= 0 && digit(p[1]) >= 0; p += 2, p += strspn(p, " "))
-    in->bytes[in->n++] = (uint8_t)(digit(p[0]) << 4 | digit(p[1]));
-  if (*p == '\n' || *p == '\0') return true;
-  fprintf(stderr, "no hex: %s", line);
-  exit(1);
+  parse_hex(&in->bytes, line + at);
+  return true;
 }
 
 static void run(const struct input *in) {
   if (getenv("REPLAY_NAMES") != NULL) fprintf(stderr, "%s\n", in->name);
   // In memory of just that size, so that a sanitizer sees a read behind it.
-  uint8_t *copy = allocate(in->n);
-  if (in->n > 0) memcpy(copy, in->bytes, in->n);
-  LLVMFuzzerTestOneInput(copy, in->n);
+  size_t n = in->bytes.len;
+  uint8_t *copy = malloc(n > 0 ? n : 1);
+  if (copy == NULL) give_up("input");
+  if (n > 0) memcpy(copy, in->bytes.data, n);
+  LLVMFuzzerTestOneInput(copy, n);
   free(copy);
 }
 
@@ -71,7 +97,9 @@ static void unpack(const struct input *in, const char *dir) {
   char name[4096];
   snprintf(name, sizeof name, "%s/%s", dir, in->name);
   FILE *f = open_file(name, "wb");
-  if (fwrite(in->bytes, 1, in->n, f) != in->n || fclose(f) != 0) give_up(name);
+  size_t n = in->bytes.len;
+  if (n > 0 && fwrite(in->bytes.data, 1, n, f) != n) give_up(name);
+  if (fclose(f) != 0) give_up(name);
 }
 
 static int replay_list(const char *list, const char *dir) {
@@ -86,7 +114,7 @@ static int replay_list(const char *list, const char *dir) {
       unpack(&in, dir);
     else
       run(&in);
-    free(in.bytes);
+    buffer_free(&in.bytes);
     n++;
   }
   free(line);
@@ -95,17 +123,15 @@ static int replay_list(const char *list, const char *dir) {
 }
 
 static void replay_file(const char *name) {
-  struct input in = {.n = 0};
+  struct input in = {.bytes = {0}};
   FILE *f = open_file(name, "rb");
   snprintf(in.name, sizeof in.name, "%s", name);
-  if (fseek(f, 0, SEEK_END) < 0) give_up(name);
-  size_t size = (size_t)ftell(f);
-  rewind(f);
-  in.bytes = allocate(size);
-  in.n = fread(in.bytes, 1, size, f);
+  char piece[4096];
+  for (size_t n; (n = fread(piece, 1, sizeof piece, f)) > 0;)
+    append(&in.bytes, piece, n);
   fclose(f);
   run(&in);
-  free(in.bytes);
+  buffer_free(&in.bytes);
 }
 
 int main(int argc, char **argv) {
