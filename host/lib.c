@@ -9,6 +9,7 @@
 #include <lauxlib.h>
 #include <lualib.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
@@ -142,10 +143,31 @@ static _Noreturn void run_child(lua_State *L, const char *who) {
   process_exit(status);
 }
 
+// A file handle that is open on the parent's stdout gets the child's own.
+static void exchange_stream(lua_State *L, FILE *before) {
+  luaL_Stream *s = luaL_testudata(L, -1, LUA_FILEHANDLE);
+  if (s != NULL && s->f == before) s->f = stdout;
+}
+
+static void exchange_stdout(lua_State *L, FILE *before) {
+  int top = lua_gettop(L);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  lua_pushliteral(L, "io");
+  if (lua_rawget(L, -2) == LUA_TTABLE) {
+    lua_pushliteral(L, "stdout");
+    lua_rawget(L, -2);
+    exchange_stream(L, before);
+  }
+  lua_getfield(L, LUA_REGISTRYINDEX, "_IO_output");  // liolib.c, IO_OUTPUT
+  exchange_stream(L, before);
+  lua_settop(L, top);
+}
+
 // The child of start method "fork": the very state, as it is.
 static _Noreturn void child_fork(lua_State *L, struct pipes *p,
-                                 struct ledger *ledger) {
+                                 struct ledger *ledger, FILE *before) {
   lua_sethook(L, NULL, 0, 0);
+  exchange_stdout(L, before);
   defer_collection(L);
   lua_pushvalue(L, 1);
   link_new(L, p->request[0], p->reply[1], ledger);
@@ -208,9 +230,10 @@ static int fork_worker(lua_State *L, const struct buffer *options) {
   struct ledger *ledger = ledger_new();
   if (ledger == NULL || pipes_open(&p) < 0) return fork_failed(L, ledger, &p);
   const int keep[] = {p.request[0], p.reply[1]};
+  FILE *before = stdout;
   int r = process_fork(&h->process, keep, 2);
   if (r == 0 && options != NULL) child_spawn(options, &p, ledger);
-  if (r == 0) child_fork(L, &p, ledger);
+  if (r == 0) child_fork(L, &p, ledger, before);
   if (r < 0) return fork_failed(L, ledger, &p);
   process_close(&p.request[0]);
   process_close(&p.reply[1]);
@@ -258,6 +281,13 @@ static int f_exit(lua_State *L) { process_exit((int)luaL_checkinteger(L, 1)); }
 static int f_cpu_count(lua_State *L) {
   lua_pushinteger(L, process_cpu_count());
   return 1;
+}
+
+// follow_sigpipe(): see process.h
+static int f_follow_sigpipe(lua_State *L) {
+  (void)L;
+  process_follow_sigpipe();
+  return 0;
 }
 
 // entropy() -> two integers from the kernel. Lua's own seeds are the time and an
@@ -351,6 +381,7 @@ static const luaL_Reg functions[] = {
     {"epoch", f_epoch},
     {"cpu_count", f_cpu_count},
     {"exit", f_exit},
+    {"follow_sigpipe", f_follow_sigpipe},
     {"entropy", f_entropy},
     {"generator", f_generator},
     {"stream", f_stream},

@@ -10,14 +10,13 @@
 #include <errno.h>
 #include <lauxlib.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdio_ext.h>
 #include <string.h>
 
 #include "channel.h"
 #include "codec.h"
 #include "frames.h"
 #include "ledger.h"
+#include "process.h"
 
 #define LINK_NAME "luapool.link"
 
@@ -62,7 +61,7 @@ static int os_error(lua_State *L, const char *what) {
 
 // What a task has printed is out when its result is.
 static void outbox_flush(lua_State *L, struct link *k) {
-  if (__fpending(stdout) > 0) fflush(stdout);
+  process_flush_stdout();
   if (k->unsent > 0) {
     if (channel_write(&k->ch, k->ledger->outbox, k->unsent) < 0)
       os_error(L, "write a result");

@@ -50,7 +50,7 @@ extern int __llvm_profile_write_file(void) __attribute__((weak));
 void process_exit(int status) {
   process_end_all(PROCESS_EXIT_GRACE);
   fflush(NULL);
-  if (ferror(stdout) && status == 0) status = 1;
+  if ((!process_flush_stdout() || ferror(stdout)) && status == 0) status = 1;
   if (__lsan_do_leak_check) __lsan_do_leak_check();
   if (__gcov_dump) __gcov_dump();
   if (__llvm_profile_write_file) __llvm_profile_write_file();
@@ -82,15 +82,6 @@ static void stdin_from_null(void) {
   }
 }
 
-// A line goes out by one write, so that a pipe does not mix those of several
-// workers. Static: it must be there for as long as anything can print.
-static void stdout_by_lines(void) {
-  static char buffer[64 * 1024];
-  __fpurge(stdout);  // not empty where the parent could not flush it
-  clearerr(stdout);
-  setvbuf(stdout, buffer, _IOLBF, sizeof buffer);
-}
-
 static void no_children(void) {
   while (live) forget(live);
   owner = getpid();
@@ -109,7 +100,7 @@ static void become_child(pid_t parent, const int *keep, size_t n_keep) {
   process_close_all_but(keep, n_keep);
   // 5. Standard streams of its own.
   stdin_from_null();
-  stdout_by_lines();
+  if (!process_stdout_by_lines()) _exit(PROCESS_UNFIT);
   // 6. Leaving by any exit() means process_exit: handlers run last first.
   if (on_exit(on_child_exit, NULL) != 0) _exit(PROCESS_UNFIT);
   // 7. Now signals may come. None is blocked, whatever the parent's mask: TERM
@@ -129,9 +120,38 @@ static pid_t wait_for(pid_t pid, int *status) {
   return r;
 }
 
-static int adopt(struct process *p, pid_t pid) {
+static int open_pidfd(pid_t pid) {
+  return process_raise_fd((int)syscall(SYS_pidfd_open, pid, 0));
+}
+
+// Some machines have no pidfds: old kernels, gVisor, valgrind, containers whose
+// seccomp filter knows no such call. There a pipe does, whose other end is the
+// child's alone: the child's end closes it. (A task may do so too, or hand it on
+// to what it forks; whether the child has ended is never asked of it.)
+static bool has_pidfds(void) {
+  static int known;
+  if (known == 0) {
+    int fd = open_pidfd(getpid());
+    known = fd < 0 && (errno == ENOSYS || errno == EPERM) ? -1 : 1;
+    process_close(&fd);
+  }
+  return known > 0;
+}
+
+// Left in no table, the writing end stays open in the child.
+static int lifeline_open(int fds[2]) {
+  fds[0] = fds[1] = -1;
+  if (has_pidfds()) return 1;
+  if (process_pipe(fds) < 0) return -1;
+  process_disown_fd(fds[1]);
+  return 1;
+}
+
+// Takes the child's lifeline, if any, over.
+static int adopt(struct process *p, pid_t pid, int *lifeline) {
   setpgid(pid, pid);  // the child does it too: whoever comes first
-  int fd = process_raise_fd((int)syscall(SYS_pidfd_open, pid, 0));
+  int fd = *lifeline >= 0 ? *lifeline : open_pidfd(pid);
+  *lifeline = -1;
   if (fd < 0 || process_own_fd(fd) < 0) goto fail;
   p->pid = pid;
   p->pidfd = fd;
@@ -164,7 +184,10 @@ int process_fork(struct process *p, const int *keep, size_t n_keep) {
   process_prepare();
   if (at_exit_once() < 0) return -1;
   if (owner != getpid()) no_children();  // those of whoever forked us by hand
+  int lifeline[2];
+  if (lifeline_open(lifeline) < 0) return -1;
   fflush(NULL);
+  process_flush_stdout();
   sigset_t all, before;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, &before);
@@ -174,8 +197,10 @@ int process_fork(struct process *p, const int *keep, size_t n_keep) {
     become_child(parent, keep, n_keep);
     return 0;
   }
-  int r = pid < 0 ? -1 : adopt(p, pid);
+  int r = pid < 0 ? -1 : adopt(p, pid, &lifeline[0]);
   int saved = errno;
+  process_close(&lifeline[0]);
+  process_close(&lifeline[1]);
   sigprocmask(SIG_SETMASK, &before, NULL);
   errno = saved;
   return r;

@@ -51,6 +51,10 @@ int process_fork(struct process *p, const int *keep, size_t n_keep);
 // reports first). A status of 0 becomes 1 where stdout could not be written.
 _Noreturn void process_exit(int status);
 
+// Child: writes what has been printed, the unfinished line too. false where some
+// could not be written. In another process there is nothing to write.
+bool process_flush_stdout(void);
+
 // True in a process made by process_fork.
 bool process_is_child(void);
 
@@ -79,6 +83,10 @@ int process_cpu_count(void);
 // that our write raises is swallowed. It keeps its disposition otherwise.
 void process_pipe_guard_begin(void);
 void process_pipe_guard_end(void);
+
+// A worker has died of SIGPIPE: so do we, if our stdout, which is also its, has
+// no reader any more (`luapool job.lua | head -1`, where the tasks print).
+void process_follow_sigpipe(void);
 
 // What the host does once at its start: opens /dev/null on those of fds 0-2
 // that are closed, SIGCHLD default where it was ignored, an empty signal mask.

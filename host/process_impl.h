@@ -19,6 +19,9 @@ void process_child_signals(void);
 // before the fork) does. false with errno.
 bool process_die_with(pid_t parent);
 
+// Child: stdout becomes a stream that writes whole lines. false with errno.
+bool process_stdout_by_lines(void);
+
 // CPUs that control groups grant, INT_MAX where they do not limit it; reads the
 // files below `root` ("" but in tests).
 int process_cpu_quota(const char *root);

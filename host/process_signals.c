@@ -5,6 +5,7 @@
 // for good: the module for stock lua5.4 is linked so that it is never unloaded.
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -36,6 +37,15 @@ static void guard_sigpipe(void) {
   struct sigaction sa;
   if (sigaction(SIGPIPE, NULL, &sa) < 0 || (sa.sa_flags & SA_SIGINFO)) return;
   if (sa.sa_handler == SIG_DFL) set_action(SIGPIPE, on_sigpipe);
+}
+
+void process_follow_sigpipe(void) {
+  struct sigaction sa;
+  struct pollfd out = {.fd = STDOUT_FILENO};
+  if (poll(&out, 1, 0) != 1 || !(out.revents & POLLERR)) return;
+  if (sigaction(SIGPIPE, NULL, &sa) < 0 || sa.sa_handler != on_sigpipe) return;
+  set_action(SIGPIPE, SIG_DFL);
+  raise(SIGPIPE);
 }
 
 // The kernel reaps children by itself, status and all, where SIGCHLD is ignored

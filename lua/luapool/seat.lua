@@ -441,7 +441,7 @@ end
 
 -- ------------------------------------------------------------------ ending
 
-local TERM, KILL = 15, 9
+local TERM, KILL, PIPE = 15, 9, 13
 
 -- A time by which it must have ended, looked after by the scheduler's timers.
 function Seat:watch_until(what, seconds)
@@ -577,6 +577,9 @@ function Seat:ended()
     text = death_text(self, pid, exitcode, signal),
     doom = self.doom, retired = self.retiring, ready = self.ready,
   }
+  if signal == PIPE then
+    host.follow_sigpipe()
+  end
   keep_figures(self)
   self.handle:close()
   self.handle = nil
