@@ -67,6 +67,7 @@ static int f_fork(lua_State *L) {
   size_t n;
   const char *bytes = luaL_optlstring(L, 4, "", &n);
   pid_t pid = fork();
+  while (pid > 0 && session && getsid(pid) != pid) usleep(100);
   if (pid != 0) return check(L, pid, "fork");
   if (session) setsid();
   struct timespec t = {(time_t)seconds, 0};
