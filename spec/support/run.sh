@@ -7,6 +7,7 @@ set -u
 cd "$(dirname "$0")/../.."
 unset LUA_PATH LUA_CPATH LUA_INIT LUA_PATH_5_4 LUA_CPATH_5_4 LUA_INIT_5_4
 passed=0 failed=0 skipped=0
+ulimit -c 0  # tasks crash on purpose
 logs=build/test
 rm -rf $logs && mkdir -p $logs
 
