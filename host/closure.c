@@ -179,6 +179,10 @@ bool closure_decode(struct decoder *d, unsigned tag) {
   if (d->p == d->end) return decode_wrong(d, "message ends too early");
   lua_Integer number = (lua_Integer)d->objects++;
   int n = *d->p++;
+  // The code is a string. A function in its place would be decoded within this
+  // one, without an end.
+  if (d->p < d->end && (*d->p == WIRE_FUNCTION || *d->p == WIRE_FUNCTION_LATER))
+    return decode_wrong(d, "code expected");
   if (!decode_value(d) || !closure_load(d, n)) return false;
   if (d->wire & WIRE_REFS) {
     lua_pushvalue(d->L, -1);

@@ -10,6 +10,7 @@
 #include "decode.h"
 #include "encode.h"
 #include "globals.h"
+#include "metatable.h"
 #include "names.h"
 #include "peek.h"
 #include "place.h"
@@ -184,7 +185,8 @@ int codec_put(lua_State *L, int session, int scope, struct buffer *b, int first,
 static bool codec_get_all(struct decoder *d, uint64_t n) {
   for (uint64_t i = 0; i < n; i++)
     if (!decode_value(d)) return false;
-  if (d->kit == 0) return (d->wire & WIRE_SETS) == 0 || globals_decode(d);
+  if (d->kit == 0 && (d->wire & WIRE_SETS) == 0) return true;
+  if (d->kit == 0 && !decode_begin(d)) return false;
   if (!decode_rest(d) || !globals_decode(d)) return false;
   decode_finish(d);
   return lua_isnil(d->L, decode_slot(d, DECODE_FAILURE));
@@ -252,12 +254,10 @@ static int codec_f_buffer_gc(lua_State *L) {
 }
 
 static struct buffer *codec_new_buffer(lua_State *L) {
+  static const luaL_Reg methods[] = {{"__gc", codec_f_buffer_gc}, {NULL, NULL}};
   struct buffer *b = lua_newuserdatauv(L, sizeof(*b), 0);
   memset(b, 0, sizeof(*b));
-  if (luaL_newmetatable(L, "luapool.bytes")) {
-    lua_pushcfunction(L, codec_f_buffer_gc);
-    lua_setfield(L, -2, "__gc");
-  }
+  metatable_push(L, "luapool.bytes", methods);
   lua_setmetatable(L, -2);
   return b;
 }

@@ -17,6 +17,7 @@
 #include "frames.h"
 #include "ledger.h"
 #include "lib.h"
+#include "metatable.h"
 #include "poller.h"
 
 #define HANDLE_NAME "luapool.handle"
@@ -580,10 +581,7 @@ static const luaL_Reg methods[] = {
 };
 
 void handle_open(lua_State *L) {
-  luaL_newmetatable(L, HANDLE_NAME);
-  luaL_setfuncs(L, methods, 0);
-  lua_pushvalue(L, -1);
-  lua_setfield(L, -2, "__index");
+  metatable_push(L, HANDLE_NAME, methods);
   lua_pop(L, 1);
 }
 

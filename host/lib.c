@@ -20,6 +20,7 @@
 #include "handle.h"
 #include "ledger.h"
 #include "link.h"
+#include "metatable.h"
 #include "names.h"
 #include "poller.h"
 #include "preload.h"
@@ -39,12 +40,10 @@ static int f_free_buffer(lua_State *L) {
 }
 
 static struct buffer *new_buffer(lua_State *L) {
+  static const luaL_Reg methods[] = {{"__gc", f_free_buffer}, {NULL, NULL}};
   struct buffer *b = lua_newuserdatauv(L, sizeof *b, 0);
   memset(b, 0, sizeof *b);
-  if (luaL_newmetatable(L, "luapool.buffer")) {
-    lua_pushcfunction(L, f_free_buffer);
-    lua_setfield(L, -2, "__gc");
-  }
+  metatable_push(L, "luapool.buffer", methods);
   lua_setmetatable(L, -2);
   return b;
 }
@@ -131,16 +130,34 @@ static void defer_collection(lua_State *L) {
   lua_gc(L, LUA_GCSTEP, heap > CREDIT_LEAST ? -heap : -CREDIT_LEAST);
 }
 
-// Runs main(link), on the stack below the link, and never returns.
-static _Noreturn void run_child(lua_State *L, const char *who) {
+// What a child needs for its link.
+struct start {
+  struct pipes *pipes;
+  struct ledger *ledger;
+  FILE *before;  // the parent's stdout
+};
+
+// Calls f_child(main, start) and never returns. All that may fail, for want of
+// memory too, happens inside: an error must not find the parent's pcall, which
+// stands further down on the stack.
+static _Noreturn void run_child(lua_State *L, lua_CFunction f_child,
+                                struct start *start) {
   int status = 0;
-  if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+  int main = lua_gettop(L);
+  lua_pushcfunction(L, f_child);
+  lua_pushvalue(L, main);
+  lua_pushlightuserdata(L, start);
+  if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
     const char *text = lua_tostring(L, -1);
-    lua_writestringerror("%s: ", who);
-    lua_writestringerror("%s\n", text ? text : "error in a worker");
+    lua_writestringerror("luapool: %s\n", text ? text : "error in a worker");
     status = 1;
   }
   process_exit(status);
+}
+
+static void push_link(lua_State *L, const struct start *s) {
+  link_open(L);
+  link_new(L, s->pipes->request[0], s->pipes->reply[1], s->ledger);
 }
 
 // A file handle that is open on the parent's stdout gets the child's own.
@@ -164,23 +181,25 @@ static void exchange_stdout(lua_State *L, FILE *before) {
 }
 
 // The child of start method "fork": the very state, as it is.
-static _Noreturn void child_fork(lua_State *L, struct pipes *p,
-                                 struct ledger *ledger, FILE *before) {
-  lua_sethook(L, NULL, 0, 0);
-  exchange_stdout(L, before);
+static int f_forked(lua_State *L) {
+  const struct start *start = lua_touserdata(L, 2);
+  exchange_stdout(L, start->before);
   defer_collection(L);
-  lua_pushvalue(L, 1);
-  link_new(L, p->request[0], p->reply[1], ledger);
-  run_child(L, "luapool");
+  lua_settop(L, 1);
+  push_link(L, start);
+  lua_call(L, 1, 0);
+  return 0;
 }
 
-// The main function of a fresh state: require "luapool.worker".spawned.
+// The child of start method "spawn": a fresh state, where `main` is a buffer of
+// the options, encoded, and require "luapool.worker".spawned runs.
 static int f_spawned(lua_State *L) {
-  size_t n;
-  const char *bytes = lua_tolstring(L, lua_upvalueindex(1), &n);
-  luaL_requiref(L, "luapool.host", luaopen_luapool_host, 0);
-  const uint8_t *p = (const uint8_t *)bytes;
-  if (codec_get(L, 0, 0, CODEC_CODE, &p, p + n) != 1) return lua_error(L);
+  const struct buffer *b = lua_touserdata(L, 1);
+  const struct start *start = lua_touserdata(L, 2);
+  const uint8_t *p = b->data;
+  luaL_openlibs(L);
+  luapool_preload(L);
+  if (codec_get(L, 0, 0, CODEC_CODE, &p, p + b->len) != 1) return lua_error(L);
   int options = lua_gettop(L);
   lua_getglobal(L, "package");
   lua_getfield(L, options, "path");
@@ -193,25 +212,25 @@ static int f_spawned(lua_State *L) {
   lua_pushliteral(L, "luapool.worker");
   lua_call(L, 1, 1);
   lua_getfield(L, -1, "spawned");
-  lua_pushvalue(L, 1);
+  push_link(L, start);
   lua_pushvalue(L, options);
   lua_call(L, 2, 0);
   return 0;
 }
 
-// The child of start method "spawn": a fresh state. The inherited one is left
-// alone, its finalizers unrun.
-static _Noreturn void child_spawn(const struct buffer *options, struct pipes *p,
-                                  struct ledger *ledger) {
-  lua_State *L = luaL_newstate();
-  if (L == NULL) process_exit(1);
-  luaL_openlibs(L);
-  luapool_preload(L);
-  lua_pushlstring(L, (const char *)options->data, options->len);
-  lua_pushcclosure(L, f_spawned, 1);
-  link_open(L);
-  link_new(L, p->request[0], p->reply[1], ledger);
-  run_child(L, "luapool");
+// Never returns. The inherited state of a spawned worker is left alone, its
+// finalizers unrun.
+static _Noreturn void enter_child(lua_State *L, struct start *start,
+                                  struct buffer *options) {
+  if (options == NULL) {
+    lua_sethook(L, NULL, 0, 0);
+    lua_pushvalue(L, 1);
+    run_child(L, f_forked, start);
+  }
+  lua_State *fresh = luaL_newstate();
+  if (fresh == NULL) process_exit(1);
+  lua_pushlightuserdata(fresh, options);
+  run_child(fresh, f_spawned, start);
 }
 
 static int fork_failed(lua_State *L, struct ledger *ledger, struct pipes *p) {
@@ -224,16 +243,15 @@ static int fork_failed(lua_State *L, struct ledger *ledger, struct pipes *p) {
   return 3;
 }
 
-static int fork_worker(lua_State *L, const struct buffer *options) {
+static int fork_worker(lua_State *L, struct buffer *options) {
   struct pipes p = {{-1, -1}, {-1, -1}};
   struct handle *h = handle_new(L);
   struct ledger *ledger = ledger_new();
   if (ledger == NULL || pipes_open(&p) < 0) return fork_failed(L, ledger, &p);
   const int keep[] = {p.request[0], p.reply[1]};
-  FILE *before = stdout;
+  struct start start = {&p, ledger, stdout};
   int r = process_fork(&h->process, keep, 2);
-  if (r == 0 && options != NULL) child_spawn(options, &p, ledger);
-  if (r == 0) child_fork(L, &p, ledger, before);
+  if (r == 0) enter_child(L, &start, options);
   if (r < 0) return fork_failed(L, ledger, &p);
   process_close(&p.request[0]);
   process_close(&p.reply[1]);

@@ -16,6 +16,7 @@
 #include "codec.h"
 #include "frames.h"
 #include "ledger.h"
+#include "metatable.h"
 #include "process.h"
 
 #define LINK_NAME "luapool.link"
@@ -466,10 +467,7 @@ static const luaL_Reg methods[] = {
 };
 
 void link_open(lua_State *L) {
-  luaL_newmetatable(L, LINK_NAME);
-  luaL_setfuncs(L, methods, 0);
-  lua_pushvalue(L, -1);
-  lua_setfield(L, -2, "__index");
+  metatable_push(L, LINK_NAME, methods);
   lua_pop(L, 1);
 }
 

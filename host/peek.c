@@ -184,15 +184,18 @@ static bool peek_value(struct encoder *e, union peek_content u, uint8_t type) {
 }
 
 // A session knows tables with such keys as classes: see class.h.
-static bool peek_is_class_key(struct encoder *e, const struct peek_string *s) {
-  return e->session != NULL && s->bytes[0] == '_' && s->bytes[1] == '_';
+static bool peek_is_class_key(struct encoder *e, const struct peek_string *s,
+                              uint8_t type) {
+  size_t n = type == PEEK_SHORT ? s->short_length : s->long_length;
+  return e->session != NULL && n >= 2 && memcmp(s->bytes, "__", 2) == 0;
 }
 
 static bool peek_pair(struct encoder *e, const struct peek_node *node) {
   switch (node->key_type) {
     case PEEK_SHORT:
     case PEEK_LONG:
-      if (peek_is_class_key(e, node->key.object)) return peek_refuse(e);
+      if (peek_is_class_key(e, node->key.object, node->key_type))
+        return peek_refuse(e);
       return peek_string(e, node->key.object, node->key_type) &&
              peek_value(e, node->value, node->type);
     case PEEK_INTEGER:

@@ -20,6 +20,7 @@
 
 #include "epoch.h"
 #include "handle.h"
+#include "metatable.h"
 #include "process.h"
 
 #define POLLER_NAME "luapool.poller"
@@ -252,9 +253,6 @@ static const luaL_Reg methods[] = {
 };
 
 void poller_open(lua_State *L) {
-  luaL_newmetatable(L, POLLER_NAME);
-  luaL_setfuncs(L, methods, 0);
-  lua_pushvalue(L, -1);
-  lua_setfield(L, -2, "__index");
+  metatable_push(L, POLLER_NAME, methods);
   lua_pop(L, 1);
 }

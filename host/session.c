@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "codec.h"
+#include "metatable.h"
 #include "view.h"
 
 static const char session_name[] = "luapool.session";
@@ -180,15 +181,14 @@ static void session_new_table(lua_State *L, enum session_value v,
 }
 
 static void session_metatable(lua_State *L) {
-  static const luaL_Reg methods[] = {
-      {"snapshot", session_f_snapshot},     {"view", session_f_view},
-      {"child", session_f_child},           {"define", codec_f_session_define},
-      {"defined", codec_f_session_defined}, {NULL, NULL}};
-  if (!luaL_newmetatable(L, session_name)) return;
-  lua_pushcfunction(L, session_f_gc);
-  lua_setfield(L, -2, "__gc");
-  luaL_newlib(L, methods);
-  lua_setfield(L, -2, "__index");
+  static const luaL_Reg methods[] = {{"__gc", session_f_gc},
+                                     {"snapshot", session_f_snapshot},
+                                     {"view", session_f_view},
+                                     {"child", session_f_child},
+                                     {"define", codec_f_session_define},
+                                     {"defined", codec_f_session_defined},
+                                     {NULL, NULL}};
+  metatable_push(L, session_name, methods);
 }
 
 int session_f_new(lua_State *L) {

@@ -39,8 +39,7 @@ local NONE = Call.returned
 
 -- An apply: one item. There is one such object a task, so what is the same for
 -- all stands in the metatable, and constructors name every field there will be.
-local Apply = { kind = M.CALL, n = 1, size = 1, pending = 1, uncut = 1 }
-M.Apply = Apply
+local Apply = { kind = M.CALL, size = 1, pending = 1, tries = 0 }
 
 local last_id = 0
 
@@ -74,9 +73,8 @@ function M.apply(scheduler, f, bytes, name)
     queued = false,
     over = false,
     values = nil,
-    next = 1,
     pending = 1,
-    uncut = 1,
+    sent = false,
   }, Apply)
   self.future = future.new(scheduler, self)
   return self
@@ -245,6 +243,35 @@ function Call:abort(e)
     end
   end
   return self:complete()
+end
+
+-- One item is with a worker or is not.
+
+function Apply:peek()
+  if not self.sent then
+    return 1, 1, self.tries
+  end
+end
+
+function Apply:advance()
+  self.sent = true
+end
+
+function Apply:give_back(_, _, tries)
+  if self.over or self.stop == 1 then
+    self.pending = 0
+    return
+  end
+  self.sent = false
+  self.tries = tries
+end
+
+function Apply:drop(from)
+  self.stop = from
+  if from == 1 and not self.sent then
+    self.sent = true
+    self.pending = 0
+  end
 end
 
 for name, value in pairs(Call) do

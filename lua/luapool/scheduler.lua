@@ -202,19 +202,28 @@ local function refill(self, seat)
   if not seat:open() then
     return
   end
-  while seat.outstanding < sizing.depth(seat, self.per_apply)
-    and send_next(self, seat) do
+  local depth = sizing.depth(seat, self.per_apply)
+  while seat.outstanding < depth and send_next(self, seat) do
   end
   seat:flush()
+end
+
+-- Are there workers with nothing to do and others with more than one item?
+local function lopsided(self)
+  local idle = #self.idle
+  return idle > 0 and self.items_out > self.size - idle and not next_call(self)
 end
 
 --- Sends what can be sent.
 function Scheduler:dispatch()
   supply(self)
-  while self.items_out > self.size - #self.idle and #self.idle > 0
-    and not next_call(self) and balance.take_over(self) do
+  while lopsided(self) do
+    if not balance.take_over(self) then
+      return supervisor.retire(self)
+    end
     supply(self)
   end
+  self.restless_at = nil
   supervisor.retire(self)
 end
 
@@ -570,6 +579,8 @@ end
 -- @raise kind `closed` in another process, `interrupted`
 function Scheduler:step(timeout)
   self:check_owned()
+  host.busy(true)
+  leave_abandoned(self)
   if watch_outboxes(self) or self.finished[1] then
     timeout = 0
   end
@@ -579,8 +590,6 @@ function Scheduler:step(timeout)
       timeout = min(timeout or math.huge, max(0, at - clock()))
     end
   end
-  host.busy(true)
-  leave_abandoned(self)
   local events = self.events
   local n, frozen = self.poller:wait(timeout, events)
   if not n then

@@ -18,6 +18,9 @@ local MOST_ITEMS = 1 << 20
 -- Weight of the newest measurement of a task's time.
 local NEWEST = 0.5
 
+-- Of tasks as quick as this (seconds) it takes so many to be worth measuring.
+local QUICK, QUICK_ITEMS = 0.0001, 8
+
 local M = {}
 
 --- The number of items of the call's next chunk.
@@ -65,6 +68,9 @@ end
 -- @number|nil before the estimate so far
 function M.measure(seat, before)
   local items = seat.tasks - seat.items_seen
+  if before and before < QUICK and items < QUICK_ITEMS then
+    return before
+  end
   local busy = seat.handle:busy()
   if items <= 0 or busy <= seat.busy_seen then
     return before
