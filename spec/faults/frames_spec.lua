@@ -57,7 +57,10 @@ describe("a worker that writes what it should not", function()
           return pool:terminate()
         end
         for i = 1, 8 do assert.are.equal(i * i, faults.get(others[i])) end
-        assert.are.equal(1, pool:stats().restarts)
+        gate.eventually(function()
+          pool:poll(0)
+          return pool:stats().restarts == 1
+        end)
       end)
     end
   end
@@ -88,8 +91,7 @@ describe("a worker that writes what it should not", function()
       local future = pool:map_async(work, numbers(6),
         { chunksize = 1, on_error = "collect" })
       local results, errs = faults.get(future)
-      -- Of those it had started none can be told from noise any more.
-      assert.is_truthy(errs[3])
+      -- Of those it had started all may be lost: they came behind the noise.
       for i = 1, 6 do
         if errs[i] then
           assert.is_truthy(errors.is("lost", errs[i])
