@@ -548,6 +548,52 @@ for _, method in ipairs(METHODS) do
       assert.is_true(rawequal(Class, getmetatable(back)))
     end)
 
+    it("may be called, locked or answer by functions", function()
+      local store = { a = 1 }
+      local Class = setmetatable({}, {
+        __call = function(self, x) return setmetatable({ x = x }, self) end,
+      })
+      Class.__index = function(_, key) return store[key] end
+      Class.__metatable = "locked"
+      local function work(object) return object.a, Class(object.x + 1) end
+      local a, back = pool:apply(work, { Class(1) })
+      assert.are.equal(1, a)
+      assert.are.equal(2, rawget(back, "x"))
+      assert.are.equal("locked", getmetatable(back))
+      assert.is_true(rawequal(Class, debug.getmetatable(back)))
+    end)
+
+    it("made in a worker stay one class of a result", function()
+      local function make(x)
+        local Own = {}
+        Own.__index = Own
+        function Own:get() return self.x end
+        local function object(y) return setmetatable({ x = y }, Own) end
+        return { object(x), object(x + 1) }
+      end
+      local function check(pair)
+        return getmetatable(pair[1]) == getmetatable(pair[2]), pair[2]:get()
+      end
+      for i, pair in ipairs(pool:map(make, { 10, 20 })) do
+        assert.is_true(rawequal(getmetatable(pair[1]), getmetatable(pair[2])))
+        assert.are.equal(i * 10, pair[1]:get())
+        local same, x = pool:apply(check, { pair })
+        assert.is_true(same)
+        assert.are.equal(i * 10 + 1, x)
+      end
+    end)
+
+    it("of installed modules are the very same", function()
+      local List = require "pl.List" -- busted brings it
+      local function work(list)
+        return list:sort(), getmetatable(list) == require "pl.List"
+      end
+      local sorted, same = pool:apply(work, { List { 3, 1, 2 } })
+      assert.is_true(same)
+      assert.is_true(rawequal(List, getmetatable(sorted)))
+      assert.are.equal("{1,2,3}", tostring(sorted))
+    end)
+
     it("of error values are the very same", function()
       local Oops = new_class()
       local function fail() error(Oops.new("oops")) end

@@ -452,6 +452,15 @@ describe("wait over futures", function()
     assert.are.same({}, not_done)
   end)
 
+  it("takes a future given twice as one", function()
+    local future = pool:apply_async(held, { path })
+    assert.are.same({}, (luapool.wait({ future, future }, { timeout = 0 })))
+    gate.mark(path)
+    local done, not_done = luapool.wait({ future, future }, { timeout = 20 })
+    assert.is_true(#done >= 1)
+    assert.are.same({}, not_done)
+  end)
+
   it("takes no futures", function()
     local done, not_done = luapool.wait {}
     assert.are.same({}, done)
@@ -493,6 +502,16 @@ describe("as_completed", function()
     end
     assert.are.equal(10, seen)
     assert.is_true(rawequal(futures[1], last))
+  end)
+
+  it("gives a future that is there twice once", function()
+    local future, n = pool:apply_async(held, { path }), 0
+    local following = luapool.as_completed({ future, future }, 20)
+    gate.mark(path)
+    for _ in following do n = n + 1 end
+    assert.are.equal(1, n)
+    for _ in luapool.as_completed { future, future } do n = n + 1 end
+    assert.are.equal(2, n)
   end)
 
   it("gives failed ones too, and those long done", function()

@@ -437,12 +437,32 @@ describe("callbacks", function()
     assert.are.same({ "lost", "timeout" }, seen)
   end)
 
-  it("may submit tasks", function()
-    local inner
+  it("may submit tasks and wait for them", function()
+    local inner, list
     pool:apply_async(square, { 2 }, {
-      callback = function(v) inner = pool:apply_async(square, { v }) end,
+      callback = function(v)
+        inner = pool:apply_async(square, { v })
+        list = pool:map(square, { v, v })
+      end,
     }):wait()
     assert.are.equal(16, inner:get())
+    assert.are.same({ 16, 16 }, list)
+  end)
+
+  it("may cancel tasks and end the pool", function()
+    local own, futures = luapool.Pool(1), {}
+    local function ending()
+      futures[3]:cancel()
+      own:terminate()
+    end
+    for i = 1, 4 do
+      futures[i] = own:apply_async(i == 1 and square or gate.sleep, { i * 10 },
+        { callback = ending })
+    end
+    assert.are.equal(100, futures[1]:get())
+    errors.of("terminated", futures[2].get, futures[2])
+    errors.of("cancelled", futures[3].get, futures[3])
+    errors.of("terminated", futures[4].get, futures[4])
   end)
 
   it("that raise are reported and harm nothing", function()

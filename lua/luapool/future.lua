@@ -232,8 +232,12 @@ Watch.__index = Watch
 local function watch(futures)
   local self = setmetatable(
     { left = 0, settled = {}, failed = false, schedulers = {} }, Watch)
+  local seen = {}
   for _, f in ipairs(futures) do
-    self:add(f)
+    if not seen[f] then
+      seen[f] = true
+      self:add(f)
+    end
   end
   return self
 end

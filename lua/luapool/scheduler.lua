@@ -214,8 +214,8 @@ local function lopsided(self)
   return idle > 0 and self.items_out > self.size - idle and not next_call(self)
 end
 
---- Sends what can be sent.
-function Scheduler:dispatch()
+-- Sends what can be sent.
+local function dispatch(self)
   supply(self)
   while lopsided(self) do
     if not balance.take_over(self) then
@@ -225,6 +225,27 @@ function Scheduler:dispatch()
   end
   self.restless_at = nil
   supervisor.retire(self)
+end
+
+-- Runs f(self, ...), which changes the scheduler's state. Where that fails in
+-- the middle, for want of memory above all, the state is not to be relied on:
+-- the pool is broken, so that no later call waits for what never comes.
+local function guarded(self, f, ...)
+  local ok, e = pcall(f, self, ...)
+  if not ok then
+    host.busy(false)
+    if not errors.is(e) then
+      supervisor.break_down(self, errors.text(e))
+    end
+    error(e, 0)
+  end
+end
+
+--- Sends what can be sent.
+function Scheduler:dispatch()
+  host.busy(true)
+  guarded(self, dispatch)
+  host.busy(false)
 end
 
 local function enter(self, call)
@@ -247,11 +268,9 @@ function Scheduler:submit(call)
     return self:settle()
   end
   enqueue(self, call)
-  host.busy(true)
   if #self.idle > 0 or not self.saturated then
     self:dispatch()
   end
-  host.busy(false)
 end
 
 --- A seat for the short way of an apply: where nothing else is to be done.
@@ -438,7 +457,7 @@ function Scheduler:stop(call, e)
   self:drop(call, 1)
   self:over(call, e)
   kill_running(self, call, e)
-  self:dispatch()
+  dispatch(self)
 end
 
 --- Nobody wants the call's results any more. What runs is left to end.
@@ -574,11 +593,7 @@ local function watch_outboxes(self)
   return news
 end
 
---- Waits once, at most `timeout` seconds (nil: until something happens), and
--- does what there is to do.
--- @raise kind `closed` in another process, `interrupted`
-function Scheduler:step(timeout)
-  self:check_owned()
+local function step(self, timeout)
   host.busy(true)
   leave_abandoned(self)
   if watch_outboxes(self) or self.finished[1] then
@@ -605,8 +620,16 @@ function Scheduler:step(timeout)
   self.stirred = self.stirred or n > 0
   limits.expire(self)
   supervisor.expire(self)
-  self:dispatch()
+  dispatch(self)
   host.busy(false)
+end
+
+--- Waits once, at most `timeout` seconds (nil: until something happens), and
+-- does what there is to do.
+-- @raise kind `closed` in another process, `interrupted`
+function Scheduler:step(timeout)
+  self:check_owned()
+  guarded(self, step, timeout)
   self:settle()
 end
 

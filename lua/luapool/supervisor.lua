@@ -65,6 +65,15 @@ local function break_pool(self, message)
   self:stop_all(self.broken)
 end
 
+--- The scheduler has failed half-way: every worker ends, and every call.
+function M.break_down(self, message)
+  if self.broken then
+    return
+  end
+  break_pool(self, "luapool itself failed: " .. message)
+  M.kill_all(self)
+end
+
 -- Too many in a row: whatever the tasks do, it is not going to work.
 local function count_death(self, text)
   self.deaths = self.deaths + 1
