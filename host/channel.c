@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -208,6 +207,20 @@ int channel_next(struct channel *c, struct frame *f) {
   *f = (struct frame){at + HEADER, h.length, h.task, h.type};
   c->in_pos += HEADER + (size_t)h.length;
   return 1;
+}
+
+bool channel_partial(const struct channel *c) {
+  size_t unread = c->in.len - c->in_pos;
+  if (unread < HEADER) return unread > 0;
+  struct frame_header h;
+  memcpy(&h, c->in.data + c->in_pos, sizeof h);
+  return unread - HEADER < h.length;
+}
+
+void channel_drop(struct channel *c) {
+  c->received -= c->in.len - c->in_pos;
+  c->in.len = c->in_pos;
+  c->ahead = 0;
 }
 
 int channel_feed(struct channel *c, const void *bytes, size_t n) {

@@ -8,6 +8,7 @@
 #ifndef LUAPOOL_CHANNEL_H
 #define LUAPOOL_CHANNEL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "buffer.h"
@@ -84,6 +85,12 @@ int channel_read(struct channel *c);
 // Takes the next whole frame. 1 and *f, 0 not whole yet, -1 EPROTO: not a frame
 // of ours (bad magic). Never allocates by a length that has not arrived.
 int channel_next(struct channel *c, struct frame *f);
+
+// Is there the beginning of a frame, and not its end?
+bool channel_partial(const struct channel *c);
+
+// Drops all input that has not been taken, as if it had never been received.
+void channel_drop(struct channel *c);
 
 // Appends bytes to the input as if they had been read (salvaged ones).
 int channel_feed(struct channel *c, const void *bytes, size_t n);

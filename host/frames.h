@@ -20,6 +20,11 @@ enum frame_type {
   FRAME_ERROR,   // a message: kind, message, traceback, value
 };
 
+// What stands in the header of a frame. The upper half of a result's or error's
+// says which item of its chunk it is for, modulo 16: one sent twice, by whatever
+// a task does, is not taken for the next item's.
+#define FRAME_TYPE(type, item) ((uint8_t)((type) | (item) << 4))
+
 enum chunk_kind {
   CHUNK_MAP,   // an item is one value; the first result counts
   CHUNK_STAR,  // an item is an argument list; the first result counts

@@ -254,14 +254,22 @@ static int f_read(lua_State *L) {
   return 1;
 }
 
-static int protocol(lua_State *L, const char *what) {
+// A frame that should not be: it and what follows count as not received, so
+// that salvage finds the results made before it.
+static int protocol(lua_State *L, struct handle *h, size_t pos,
+                    const char *what) {
+  h->ch.in_pos = pos;
+  channel_drop(&h->ch);
   lua_pushliteral(L, "protocol");
   lua_pushstring(L, what);
   return 2;
 }
 
-static bool is_result(const struct frame *f, uint32_t serial) {
-  return f->type == FRAME_RESULT && f->task == (uint16_t)serial;
+// Of item number `item` (0, 1 ...) of that chunk?
+static bool is_result(const struct frame *f, uint32_t serial,
+                      lua_Integer item) {
+  return f->type == FRAME_TYPE(FRAME_RESULT, item) &&
+         f->task == (uint16_t)serial;
 }
 
 // Decodes the frame's message; -1 with a text on the stack.
@@ -275,8 +283,8 @@ static int values(lua_State *L, int session, int scope, const struct frame *f) {
   return -1;
 }
 
-// handle:take(serial, session, scope) -> what, ...
-//   "result", values...     of the chunk `serial`
+// handle:take(serial, session, scope, item) -> what, ...
+//   "result", values...     of item number `item` (0, 1 ...) of the chunk `serial`
 //   "error", kind, message, traceback, value
 //   "undecodable", message  a result that cannot be read back
 //   "ready"
@@ -285,20 +293,24 @@ static int values(lua_State *L, int session, int scope, const struct frame *f) {
 static int f_take(lua_State *L) {
   struct handle *h = to_handle(L);
   uint32_t serial = check_u32(L, 2);
+  lua_Integer item = luaL_checkinteger(L, 5);
   struct frame f;
   lua_settop(L, 4);
   int r = channel_next(&h->ch, &f);
   if (r == 0) return 0;
-  if (r < 0) return protocol(L, "bytes that are no frame");
+  size_t pos = h->ch.in_pos;
+  if (r < 0) return protocol(L, h, pos, "bytes that are no frame");
+  pos -= sizeof(struct frame_header) + f.length;
   if (f.type == FRAME_READY) {
     lua_pushliteral(L, "ready");
     return 1;
   }
-  if (f.type != FRAME_RESULT && f.type != FRAME_ERROR)
-    return protocol(L, "a frame of a type that no worker sends");
-  if (f.task != (uint16_t)serial)
-    return protocol(L, "a result of a task it does not have");
-  lua_pushstring(L, f.type == FRAME_RESULT ? "result" : "error");
+  uint8_t type = f.type & 15;
+  if (type != FRAME_RESULT && type != FRAME_ERROR)
+    return protocol(L, h, pos, "a frame of a type that no worker sends");
+  if (f.task != (uint16_t)serial || f.type != FRAME_TYPE(type, item))
+    return protocol(L, h, pos, "a result of a task it does not have");
+  lua_pushstring(L, type == FRAME_RESULT ? "result" : "error");
   int n = values(L, 3, 4, &f);
   if (n >= 0) return n + 1;
   lua_pushliteral(L, "undecodable");
@@ -310,18 +322,19 @@ static int f_take(lua_State *L) {
 enum { CALL_SESSION = 3, CALL_SCOPE, CALL_FUNCTION };
 
 // The results of a chunk go straight into the list: the caller's slots.
-enum { TAKE_SERIAL = 2, TAKE_SESSION, TAKE_SCOPE, LIST, AT, MOST, NIL };
+enum { TAKE_SERIAL = 2, TAKE_SESSION, TAKE_SCOPE, LIST, AT, MOST, NIL, ITEM };
 
-// handle:take_list(serial, session, scope, list, at, most, nil_value)
+// handle:take_list(serial, session, scope, list, at, most, nil_value, item)
 //   -> taken, nils
-// Takes up to `most` results of the chunk `serial` that are there, first values
-// into list[at], list[at+1], ... A nil goes in as nil_value. Stops before
-// anything that is no such result; take says what it is.
+// Takes up to `most` results of the chunk `serial` that are there, from number
+// `item` on, first values into list[at], list[at+1], ... A nil goes in as
+// nil_value. Stops before anything that is no such result; take says what it is.
 static int f_take_list(lua_State *L) {
   struct handle *h = to_handle(L);
   uint32_t serial = check_u32(L, TAKE_SERIAL);
   lua_Integer at = luaL_checkinteger(L, AT);
   lua_Integer most = luaL_checkinteger(L, MOST);
+  lua_Integer item = luaL_checkinteger(L, ITEM);
   lua_Integer taken = 0, nils = 0;
   struct frame f;
   luaL_checktype(L, LIST, LUA_TTABLE);
@@ -329,8 +342,9 @@ static int f_take_list(lua_State *L) {
   while (taken < most) {
     struct channel before = h->ch;
     if (channel_next(&h->ch, &f) != 1) break;
-    int n =
-        is_result(&f, serial) ? values(L, TAKE_SESSION, TAKE_SCOPE, &f) : -1;
+    int n = is_result(&f, serial, item + taken)
+                ? values(L, TAKE_SESSION, TAKE_SCOPE, &f)
+                : -1;
     if (n != 1) {
       h->ch.in_pos = before.in_pos;
       break;
@@ -381,8 +395,9 @@ static int call_wait(lua_State *L, struct handle *h, uint32_t serial) {
     if (channel_read(&h->ch) < 0) return -1;
     size_t before = h->ch.in_pos;
     int r = channel_next(&h->ch, &f);
-    if (r == 0) continue;
-    if (r == 1 && is_result(&f, serial)) {
+    // The scheduler waits for the rest of a large one, or one without an end.
+    if (r == 0) return -1;
+    if (r == 1 && is_result(&f, serial, 0)) {
       int n = values(L, CALL_SESSION, CALL_SCOPE, &f);
       if (n >= 0) return n;
       lua_pop(L, 1);
@@ -412,6 +427,31 @@ static int f_call(lua_State *L) {
   if (n >= 0) return n + 1;
   lua_pushboolean(L, 0);
   return 1;
+}
+
+// handle:stuck() -> whether its last frame stops in the middle for good: all
+// that it has written has been read, and it is not writing.
+static int f_stuck(lua_State *L) {
+  struct handle *h = to_handle(L);
+  _Atomic uint32_t *writes = &h->ledger->writes;
+  uint32_t before = atomic_load_explicit(writes, memory_order_acquire);
+  int r = channel_read(&h->ch);
+  uint32_t after = atomic_load_explicit(writes, memory_order_acquire);
+  lua_pushboolean(L, r == 0 && before == after && before % 2 == 0 &&
+                         channel_partial(&h->ch));
+  return 1;
+}
+
+// handle:partial() -> whether the end of a frame is still to come
+static int f_partial(lua_State *L) {
+  lua_pushboolean(L, channel_partial(&to_handle(L)->ch));
+  return 1;
+}
+
+// handle:discard(): what has been read of a broken frame
+static int f_discard(lua_State *L) {
+  channel_drop(&to_handle(L)->ch);
+  return 0;
 }
 
 // handle:salvage(): after the end, and once read says nil: what was finished and
@@ -564,6 +604,9 @@ static const luaL_Reg methods[] = {
     {"take", f_take},
     {"take_list", f_take_list},
     {"call", f_call},
+    {"stuck", f_stuck},
+    {"partial", f_partial},
+    {"discard", f_discard},
     {"salvage", f_salvage},
     {"look", f_look},
     {"claimed", f_claimed},

@@ -38,6 +38,7 @@ struct ledger {
   _Atomic uint64_t started;  // CLOCK_MONOTONIC ns of the last ledger_start
   _Atomic uint64_t busy;     // ns spent in tasks
   _Atomic uint32_t reading;  // 1 while the worker waits for its request pipe
+  _Atomic uint32_t writes;   // odd while the worker writes to its result pipe
   uint8_t outbox[LEDGER_OUTBOX];
 };
 

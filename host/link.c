@@ -60,12 +60,19 @@ static int os_error(lua_State *L, const char *what) {
 
 // ---------------------------------------------------------------- results
 
+// All that goes to the parent. The parent must know when this worker is not in
+// the middle of it: a frame that is not whole then never will be.
+static void pipe_write(lua_State *L, struct link *k, const void *p, size_t n) {
+  atomic_fetch_add_explicit(&k->ledger->writes, 1, memory_order_release);
+  if (channel_write(&k->ch, p, n) < 0) os_error(L, "write a result");
+  atomic_fetch_add_explicit(&k->ledger->writes, 1, memory_order_release);
+}
+
 // What a task has printed is out when its result is.
 static void outbox_flush(lua_State *L, struct link *k) {
   process_flush_stdout();
   if (k->unsent > 0) {
-    if (channel_write(&k->ch, k->ledger->outbox, k->unsent) < 0)
-      os_error(L, "write a result");
+    pipe_write(L, k, k->ledger->outbox, k->unsent);
     k->unsent = 0;
     ledger_sent(k->ledger, 0);
   }
@@ -82,8 +89,7 @@ static void frame_put(lua_State *L, struct link *k) {
     k->unsent += n;
     return;
   }
-  if (channel_write(&k->ch, k->scratch.data, n) < 0)
-    os_error(L, "write a result");
+  pipe_write(L, k, k->scratch.data, n);
   ledger_sent(k->ledger, n);
   buffer_reset(&k->scratch, SCRATCH_KEEP);
 }
@@ -95,11 +101,18 @@ static void frame_begin(lua_State *L, struct link *k) {
   k->scratch.len = sizeof(struct frame_header);
 }
 
+static struct frame_header frame_header(const struct link *k, uint8_t type,
+                                        size_t n) {
+  uint32_t item = k->item > 0 ? k->item - 1 : 0;  // 0: before any chunk
+  return (struct frame_header){(uint32_t)n, k->task, FRAME_TYPE(type, item),
+                               CHANNEL_MAGIC};
+}
+
 // Returns false where the payload is more than a frame can hold.
 static bool frame_end(struct link *k, uint8_t type) {
   size_t n = k->scratch.len - sizeof(struct frame_header);
   if (n > UINT32_MAX) return false;
-  const struct frame_header h = {(uint32_t)n, k->task, type, CHANNEL_MAGIC};
+  const struct frame_header h = frame_header(k, type, n);
   memcpy(k->scratch.data, &h, sizeof h);
   return true;
 }
@@ -113,8 +126,7 @@ static bool frame_encode_small(lua_State *L, struct link *k, uint8_t type,
     return false;
   struct buffer b = {ledger_tail(k->ledger), sizeof(struct frame_header), MOST};
   if (codec_put_plain(L, &b, idx) <= 0) return false;
-  const struct frame_header h = {(uint32_t)(b.len - sizeof h), k->task, type,
-                                 CHANNEL_MAGIC};
+  const struct frame_header h = frame_header(k, type, b.len - sizeof h);
   memcpy(b.data, &h, sizeof h);
   ledger_commit(k->ledger, b.len);
   k->unsent += b.len;

@@ -32,6 +32,10 @@ enum kind { KIND_READ, KIND_WRITE, KIND_EXIT };
 // slow but stopped.
 static const double FREEZE = 1.0;
 
+// A long wait is made of pieces of this many seconds: a stop is noticed however
+// far away the end of the wait is, and its length is known that well.
+static const double PIECE = 0.25;
+
 struct poller {
   int fd;
   unsigned epoch;
@@ -192,26 +196,43 @@ static int push_events(lua_State *L, const struct epoll_event *e, int n) {
   return 1;
 }
 
+// epoll_wait for at most `seconds`. Stores how long this process was stopped
+// meanwhile, 0 if it was not.
+static int wait_timed(const struct poller *p, struct epoll_event *events,
+                      double seconds, double *frozen) {
+  *frozen = 0;
+  if (!(seconds > 0)) return epoll_wait(p->fd, events, EVENTS, 0);
+  double now = clock_s(), end = now + seconds;
+  for (;;) {
+    double before = now;
+    double piece = end - before < PIECE ? end - before : PIECE;
+    int n = epoll_wait(p->fd, events, EVENTS, milliseconds(piece));
+    int saved = errno;
+    now = clock_s();
+    errno = saved;
+    // All of it: limits that pass late are better than those that pass early.
+    if (now - before - piece > FREEZE) *frozen = now - before;
+    if (n != 0 || *frozen > 0 || now >= end) return n;
+  }
+}
+
 // poller:wait(seconds or nil, ready) -> n [, frozen] | nil
 // ready[1..n] = number * 4 + (0 readable, 1 writable, 2 ended). `frozen` where
-// this process was stopped meanwhile: seconds by which it overslept. nil: an
-// interrupt.
+// this process was stopped meanwhile: for how many seconds. nil: an interrupt.
 static int f_wait(lua_State *L) {
   struct poller *p = to_poller(L);
   struct epoll_event events[EVENTS];
-  bool timed = !lua_isnoneornil(L, 2);
-  double seconds = luaL_optnumber(L, 2, 0);
+  double frozen = 0;
   luaL_checktype(L, 3, LUA_TTABLE);
-  double before = timed && seconds > 0 ? clock_s() : 0;
-  int n = epoll_wait(p->fd, events, EVENTS, timed ? milliseconds(seconds) : -1);
+  int n = lua_isnoneornil(L, 2)
+              ? epoll_wait(p->fd, events, EVENTS, -1)
+              : wait_timed(p, events, luaL_checknumber(L, 2), &frozen);
   if (interrupt.pending) return 0;
   if (n < 0 && errno != EINTR)
     return luaL_error(L, "could not wait for workers: %s", strerror(errno));
   push_events(L, events, n < 0 ? 0 : n);
-  if (!timed || seconds <= 0) return 1;
-  double over = clock_s() - before - seconds;
-  if (over <= FREEZE) return 1;
-  lua_pushnumber(L, over);
+  if (frozen == 0) return 1;
+  lua_pushnumber(L, frozen);
   return 2;
 }
 

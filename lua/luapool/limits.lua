@@ -105,9 +105,7 @@ function M.thaw(self, seconds)
     end
   end
   for _, seat in ipairs(self.seats) do
-    if seat.kill_at then
-      seat.kill_at = seat.kill_at + seconds
-    end
+    seat:thaw(seconds)
   end
 end
 

@@ -17,6 +17,8 @@ local BUDGET = 256 * 1024
 local LAST_READS = 64
 -- Seconds between the end of a worker's pipe and its own.
 local EOF_GRACE = 0.1
+-- Seconds after which the rest of a frame is asked after.
+local STALL = 0.05
 -- Chunks outstanding at most: LEDGER_CHUNKS of host/ledger.h.
 local CHUNKS = 64
 
@@ -33,6 +35,7 @@ function M.new(scheduler, number)
     outstanding = 0,
     tasks = 0, -- done, by all who sat here
     restarts = 0,
+    idle_deaths = 0, -- in a row, of processes that ran nothing
     busy_before = 0, -- seconds, of the predecessors
     bytes_in_before = 0,
     bytes_out_before = 0,
@@ -238,15 +241,18 @@ local function completed(self, chunk, n)
   self.tasks = self.tasks + n
   local s = self.scheduler
   s.items_out = s.items_out - n
-  s.deaths = 0
+  s.deaths, self.idle_deaths = 0, 0
 end
 
 local function answered(self, serial, done, ...)
   if done then
     self.tasks = self.tasks + 1
     self.taken = self.taken + 1
-    self.scheduler.deaths = 0
+    self.scheduler.deaths, self.idle_deaths = 0, 0
     return true, ...
+  end
+  if done == false then
+    self:expect_rest(self.handle:partial())
   end
   return done, serial
 end
@@ -274,7 +280,7 @@ local function take_list(self, chunk)
   local list = call.over and {} or call.results
   local at = chunk.first + chunk.done
   local n, nils = self.handle:take_list(chunk.serial, self.scheduler.session,
-    chunk.scope, list, at, chunk.n - chunk.done, NIL)
+    chunk.scope, list, at, chunk.n - chunk.done, NIL, chunk.done)
   if n > 0 then
     completed(self, chunk, n)
     self.scheduler:items_done(call, at, n, nils)
@@ -283,9 +289,11 @@ end
 
 local take = {}
 
+local NOT_DUE = "a result where none is due"
+
 function take.result(self, chunk, ...)
-  if chunk.call.kind ~= CALL then
-    return take.protocol(self, chunk, "a result where none is due")
+  if not chunk or chunk.call.kind ~= CALL then
+    return take.protocol(self, chunk, NOT_DUE)
   end
   completed(self, chunk, 1)
   self.scheduler:values_done(chunk.call, table.pack(...))
@@ -294,9 +302,11 @@ end
 
 function take.error(self, chunk, kind, message, traceback, value)
   local e = errors.new(kind, message, { traceback = traceback, value = value })
-  if not chunk then
+  if not self.ready and kind == "init" then
     self.scheduler:fail_start(e)
     return true
+  elseif not chunk then
+    return take.protocol(self, chunk, NOT_DUE)
   end
   if kind == "task" and value == nil and message ~= "nil" then
     e.value = message
@@ -311,7 +321,10 @@ function take.undecodable(self, chunk, message)
   return take.error(self, chunk, "decode", message)
 end
 
-function take.ready(self)
+function take.ready(self, chunk)
+  if self.ready then
+    return take.protocol(self, chunk, "that it is ready, again")
+  end
   self.ready = true
   return true
 end
@@ -326,6 +339,14 @@ local function taken(self, chunk, what, ...)
   return what and take[what](self, chunk, ...)
 end
 
+local NO_CHUNK = { serial = 0, done = 0 }
+
+local function take_next(self, chunk)
+  local at = chunk or NO_CHUNK
+  return taken(self, chunk, self.handle:take(at.serial,
+    self.scheduler.session, at.scope, at.done))
+end
+
 -- Takes in whatever is whole.
 local function frames(self)
   while self.handle and not (self.doom and self.doom.untrusted) do
@@ -335,8 +356,7 @@ local function frames(self)
     end
     if chunk and chunk.done >= chunk.n then
       pop_chunk(self)
-    elseif not taken(self, chunk, self.handle:take(chunk and chunk.serial or 0,
-      self.scheduler.session, chunk and chunk.scope)) then
+    elseif not take_next(self, chunk) then
       return
     end
   end
@@ -346,6 +366,7 @@ end
 function Seat:receive()
   local more = self.handle:read()
   frames(self)
+  self:expect_rest(self.handle and self.handle:partial())
   if more == nil and self.handle then
     -- Its end closes the pipe, and so may a task. The pidfd will tell.
     self.scheduler.poller:forget_read(self.handle, self.number)
@@ -379,6 +400,7 @@ function Seat:look()
   local news = self.handle:look()
   if news then
     frames(self)
+    self:expect_rest(self.handle:partial())
   end
   local chunk, index = self:running()
   if chunk ~= self.seen_chunk or index ~= self.seen_index then
@@ -445,15 +467,45 @@ local TERM, KILL, PIPE = 15, 9, 13
 
 -- A time by which it must have ended, looked after by the scheduler's timers.
 function Seat:watch_until(what, seconds)
-  if not (self.kill_at or self.closed_at) then
+  if not self:next_timer() then
     self.scheduler.dying = self.scheduler.dying + 1
   end
   self[what] = host.clock() + seconds
 end
 
---- When something must be done about its not having ended; nil where nothing.
+--- When something must be done about its not having ended, or about a frame of
+-- its; nil where nothing.
 function Seat:next_timer()
-  return self.kill_at or self.closed_at
+  return self.kill_at or self.closed_at or self.rest_at
+end
+
+--- A frame's rest is still to come, or is not any more.
+function Seat:expect_rest(on)
+  if self.kill_at or self.closed_at then
+    return
+  elseif on then
+    self:watch_until("rest_at", STALL)
+  elseif self.rest_at then
+    self.rest_at = nil
+    self.scheduler.dying = self.scheduler.dying - 1
+  end
+end
+
+--- This process was stopped for that long.
+function Seat:thaw(seconds)
+  for _, what in ipairs { "kill_at", "closed_at", "rest_at" } do
+    self[what] = self[what] and self[what] + seconds
+  end
+end
+
+-- The rest of a frame is late. A worker that is not writing will never send it.
+local function look_for_rest(self)
+  if self.handle:stuck() then
+    self.handle:discard()
+    return take.protocol(self, nil, "a frame without its end")
+  end
+  frames(self)
+  self:expect_rest(self.handle and self.handle:partial())
 end
 
 --- That time has come.
@@ -461,6 +513,8 @@ function Seat:overdue()
   if self.kill_at then
     self.kill_at = math.huge
     self.handle:kill(KILL)
+  elseif not self.closed_at then
+    look_for_rest(self)
   else
     self:kill(nil, "closed its pipes")
   end
@@ -541,15 +595,21 @@ end
 
 -- What it had finished counts, sent or not.
 local function read_rest(self)
-  for _ = 1, LAST_READS do
+  local untrusted = self.doom and self.doom.untrusted
+  for _ = 1, untrusted and 0 or LAST_READS do
     local more = self.handle:read()
     frames(self)
     if not more then
       break
     end
   end
-  self.handle:salvage()
-  frames(self)
+  self.handle:discard()
+  if self.handle:salvage() then
+    if untrusted then
+      self.doom.untrusted = nil
+    end
+    frames(self)
+  end
 end
 
 -- Its share of the statistics stays.
@@ -561,7 +621,7 @@ local function keep_figures(self)
 end
 
 --- The process has ended: settles what it had, and frees the seat.
--- @return table pid, exitcode, signal, text, doom, retired, ready
+-- @return table pid, exitcode, signal, text, doom, retired, ready, idle
 function Seat:ended()
   local pid = self.handle:pid()
   read_rest(self)
@@ -570,12 +630,14 @@ function Seat:ended()
     local chunk = self.chunks[i]
     table.insert(left, { chunk, self.handle:claimed(chunk.serial) })
   end
+  local idle = not self:running()
   self.scheduler.poller:remove(self.handle, self.number)
   local _, exitcode, signal = self.handle:reap()
   local death = {
     pid = pid, exitcode = exitcode, signal = signal,
     text = death_text(self, pid, exitcode, signal),
     doom = self.doom, retired = self.retiring, ready = self.ready,
+    idle = idle,
   }
   if signal == PIPE then
     host.follow_sigpipe()
@@ -592,7 +654,7 @@ function Seat:ended()
   end
   if self:next_timer() then
     self.scheduler.dying = self.scheduler.dying - 1
-    self.kill_at, self.closed_at = nil, nil
+    self.kill_at, self.closed_at, self.rest_at = nil, nil, nil
   end
   return death
 end

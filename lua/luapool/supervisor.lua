@@ -74,12 +74,24 @@ function M.break_down(self, message)
   M.kill_all(self)
 end
 
+-- Deaths in a row that stand against the seat's next process. Those of idle
+-- workers are no task's doing: they count for their seat alone, so that all of
+-- a large pool may be killed at once.
+local function deaths_of(self, seat)
+  return math.max(self.deaths, seat.idle_deaths)
+end
+
 -- Too many in a row: whatever the tasks do, it is not going to work.
-local function count_death(self, text)
-  self.deaths = self.deaths + 1
-  if self.deaths > self.max_restarts then
+local function count_death(self, seat, death)
+  if death.idle then
+    seat.idle_deaths = seat.idle_deaths + 1
+  else
+    self.deaths = self.deaths + 1
+  end
+  local n = deaths_of(self, seat)
+  if n > self.max_restarts then
     break_pool(self, ("%d workers died in a row with no task completed "
-      .. "between; the last: %s"):format(self.deaths, text))
+      .. "between; the last: %s"):format(n, death.text))
   end
 end
 
@@ -119,8 +131,9 @@ local function restart(self, seat)
 end
 
 local function replace(self, seat)
-  if self.deaths > AT_ONCE then
-    return start_later(self, seat, backoff(self.deaths - AT_ONCE))
+  local deaths = deaths_of(self, seat)
+  if deaths > AT_ONCE then
+    return start_later(self, seat, backoff(deaths - AT_ONCE))
   end
   restart(self, seat)
 end
@@ -138,7 +151,7 @@ local function no_more_work(self)
 end
 
 -- Whose fault was it?
-local function judge(self, death)
+local function judge(self, seat, death)
   local ours = death.retired or death.doom and death.doom.error
   if self.broken or ours then
     return
@@ -147,13 +160,13 @@ local function judge(self, death)
       pid = death.pid, signal = death.signal, exitcode = death.exitcode,
     }))
   else
-    count_death(self, death.text)
+    count_death(self, seat, death)
   end
 end
 
 --- The process of a seat has ended.
 function M.ended(self, seat)
-  judge(self, seat:ended())
+  judge(self, seat, seat:ended())
   if not self.restarting and not no_more_work(self) then
     replace(self, seat)
   end
