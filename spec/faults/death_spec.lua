@@ -377,6 +377,32 @@ describe("a system call that kills its process", function()
 
   before_each(function() faults.needs_strace(pending) end)
 
+  local function swept(inject)
+    local result = faults.run(job, { under = faults.strace(inject) })
+    assert.is_truthy(({ [0] = true, [1] = true, [137] = true })
+      [result.status], inject .. ": " .. result.status .. result.stderr)
+    return result.status
+  end
+
+  for _, call in ipairs { "read", "write", "writev", "poll", "ppoll",
+    "epoll_wait", "epoll_pwait", "close", "pipe2", "fcntl", "clone", "wait4",
+    "waitid", "pidfd_open", "prctl", "mmap", "brk", "munmap" } do
+    it("leaves nothing behind at any time #slow: " .. call, function()
+      for when = 1, 8 do
+        swept(("%s:signal=KILL:when=%d"):format(call, when))
+      end
+    end)
+  end
+
+  it("is one of a whole job, whose kinds are those of losses #slow", function()
+    local seen = {}
+    for when = 1, 40 do
+      seen[swept("mmap:signal=KILL:when=" .. when)] = true
+      seen[swept("read:signal=KILL:when=" .. when)] = true
+    end
+    assert.is_true(seen[137] and seen[0])
+  end)
+
   for _, inject in ipairs {
     "read:signal=KILL:when=4", "writev:signal=KILL:when=1",
     "writev:signal=KILL:when=3", "epoll_wait:signal=KILL:when=2",
@@ -385,9 +411,7 @@ describe("a system call that kills its process", function()
     "prctl:signal=KILL:when=1", "pidfd_open:signal=KILL:when=2",
   } do
     it("leaves nothing behind: " .. inject, function()
-      local result = faults.run(job, { under = faults.strace(inject) })
-      assert.is_truthy(({ [0] = true, [1] = true, [137] = true })
-        [result.status], result.status .. result.stderr)
+      swept(inject)
     end)
   end
 end)
