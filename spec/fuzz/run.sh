@@ -40,7 +40,10 @@ for name in "${targets[@]}"; do
   [[ $how != -n ]] || limit=-runs=$((amount * share[$name] / 100))
   dict=()
   [[ ! -f spec/fuzz/$name.dict ]] || dict=(-dict="spec/fuzz/$name.dict")
+  # Leaks are looked for at the end alone: the targets keep their states, for
+  # which libFuzzer would look after every single input.
   nice -n 10 "$dir/fuzz/$name" "${dict[@]}" "$limit" -max_len=4096 \
+    -detect_leaks=0 \
     -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
     -artifact_prefix="$dir/found/$name-" "$corpus" >"$log" 2>&1
   status=$?
