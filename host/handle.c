@@ -146,7 +146,8 @@ static int f_send_call(lua_State *L) {
 // Stack slots of send_items.
 enum { SERIAL = 2, SESSION = 8, SCOPE, ITEMS, FIRST, COUNT, BUDGET };
 
-// Pushes the values of the item on top of the stack, which is an argument list.
+// Pushes the values of the item on top of the stack, which is an argument list,
+// and returns their number; -1 where they are too many.
 static int spread(lua_State *L) {
   int list = lua_gettop(L);
   lua_pushliteral(L, "n");
@@ -155,8 +156,7 @@ static int spread(lua_State *L) {
                                        : (lua_Integer)lua_rawlen(L, list);
   lua_pop(L, 1);
   if (n < 0) n = 0;
-  luaL_checkstack(L, n > INT_MAX / 2 ? INT_MAX / 2 : (int)n,
-                  "too many arguments");
+  if (n > INT_MAX / 2 || !lua_checkstack(L, (int)n + LUA_MINSTACK)) return -1;
   for (lua_Integer i = 1; i <= n; i++) lua_rawgeti(L, list, i);
   return (int)n;
 }
@@ -173,7 +173,11 @@ static bool item_put(lua_State *L, struct handle *h, lua_Integer index,
   lua_rawgeti(L, ITEMS, index);
   int n = star ? spread(L) : 1;
   int first = lua_gettop(L) - n + 1;
-  bool ok = codec_put(L, SESSION, SCOPE, out, first, n, &path);
+  bool ok = n >= 0;
+  if (ok)
+    ok = codec_put(L, SESSION, SCOPE, out, first, n, &path);
+  else
+    lua_pushfstring(L, "items[%I] has too many arguments", index);
   size_t bytes = out->len - h->ch.out_frame - mark - sizeof length;
   if (ok && bytes > UINT32_MAX - FRAME_SLACK) {
     lua_pushfstring(L, "items[%I] takes more than 4 GiB", index);

@@ -362,10 +362,11 @@ static int f_stream(lua_State *L) {
   return 2;
 }
 
-// busy(on): an interrupt waits, see lib.h
+// busy(on) -> what it was: an interrupt waits, see lib.h
 static int f_busy(lua_State *L) {
+  lua_pushboolean(L, luapool_busy);
   luapool_busy = lua_toboolean(L, 1);
-  return 0;
+  return 1;
 }
 
 // interrupted() -> whether one came; forgets it

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- The one shape of what luapool raises.
 -- Wrong use raises a plain string at the caller's level, as Lua's libraries do;
 -- all else is a table with the metatable `luapool.Error`.

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- The handle of an asynchronous call, with the names of both
 -- `multiprocessing.AsyncResult` and `concurrent.futures.Future`.
 -- @module luapool.future
@@ -34,7 +35,9 @@ function M.new(scheduler, call)
 end
 
 local function guarded(what, f, ...)
+  local busy = host.busy(false) -- a callback may be interrupted
   local ok, e = xpcall(f, debug.traceback, ...)
+  host.busy(busy)
   if not ok then
     io.stderr:write(("luapool: error in %s: %s\n"):format(what, errors.text(e)))
   end
@@ -291,7 +294,10 @@ function Watch:step(limit)
     table.insert(fds, s:fileno())
   end
   local at = self:next_timer(limit)
-  if host.poll(fds, at and at - host.clock()) == nil then
+  host.busy(true)
+  local ready = host.poll(fds, at and at - host.clock())
+  host.busy(false)
+  if ready == nil then
     list[1]:interrupted()
   end
   for _, s in ipairs(list) do

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Parallel jobs in Lua: pools of worker processes over plain pipes.
 --
 --    local luapool = require "luapool"

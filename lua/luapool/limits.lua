@@ -33,9 +33,7 @@ end
 function M.next(self)
   local at
   if self.deadlines > 0 then
-    for call in pairs(self.calls) do
-      at = earlier(at, call.deadline_at)
-    end
+    at = self.next_deadline
   end
   if self.timed > 0 or self.dying > 0 then
     local now = clock()
@@ -57,7 +55,7 @@ end
 
 local function expire_tasks(self, now)
   for _, seat in ipairs(self.seats) do
-    if seat:open() and seat.outstanding > 0 then
+    if seat:at_work() then
       local limit, chunk, index = task_limit(self, seat, now)
       if chunk and limit <= now then
         local call = chunk.call
@@ -67,14 +65,25 @@ local function expire_tasks(self, now)
   end
 end
 
+-- The earliest deadline may be that of a call that is over: then the next is
+-- found for nothing, which is cheaper than to look for it each time.
+local function find_deadline(self)
+  self.next_deadline = nil
+  for call in pairs(self.calls) do
+    self.next_deadline = earlier(self.next_deadline, call.deadline_at)
+  end
+end
+
 local function expire_calls(self, now)
-  if self.deadlines > 0 then
-    for _, call in ipairs(self:all_calls()) do
-      if call.deadline_at and call.deadline_at <= now then
-        self:stop(call, timeout_error("the call", call.deadline))
-      end
+  if self.deadlines == 0 or now < self.next_deadline then
+    return
+  end
+  for _, call in ipairs(self:all_calls()) do
+    if call.deadline_at and call.deadline_at <= now then
+      self:stop(call, timeout_error("the call", call.deadline))
     end
   end
+  find_deadline(self)
 end
 
 local function expire_seats(self, now)
@@ -104,6 +113,7 @@ function M.thaw(self, seconds)
       call.deadline_at = call.deadline_at + seconds
     end
   end
+  find_deadline(self)
   for _, seat in ipairs(self.seats) do
     seat:thaw(seconds)
   end

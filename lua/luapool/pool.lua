@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- A pool of worker processes, in the shape of `multiprocessing.Pool`.
 --
 --    local pool <close> = luapool.Pool()

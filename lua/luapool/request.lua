@@ -140,9 +140,14 @@ end
 
 -- ------------------------------------------------------------------- items
 
-local function list_of(items)
+local function length(items)
   local n = rawget(items, "n")
-  n = math.type(n) == "integer" and n >= 0 and n or #items
+  return math.type(n) == "integer" and n >= 0 and n or #items
+end
+
+-- The list itself where its items can be read raw, else a copy.
+local function list_of(items)
+  local n = length(items)
   if not getmetatable(items) then
     return items, n
   end
@@ -203,6 +208,7 @@ function M.map(self, name, kind, known, f, items, opts)
   set_options(self, call, opts)
   encode_function(self, call)
   call.items, call.n = all_items(4, name, items, kind)
+  M.usable(self) -- the source is the user's, and may have ended the pool
   return submit(self, calls.new(self.scheduler, call), opts)
 end
 
@@ -227,12 +233,16 @@ function M.apply(self, name, known, f, args, opts)
 end
 
 -- What the short way has brought.
-local function returned(self, seat, f, args, n, done, ...)
+local function returned(self, seat, f, args, n, ok, done, ...)
   local scope = self.scope
+  self.scheduler.inside = false
   if next(scope) then
     self.scope = {}
   end
-  if done then
+  if not ok then
+    host.busy(false)
+    error(done, 0)
+  elseif done then
     return true, ...
   elseif done == nil then
     return false
@@ -263,17 +273,20 @@ function M.quick_apply(self, f, args)
   end
   self.calls = self.calls + 1
   local n = args.n or #args
+  s.inside = true
   return returned(self, seat, f, args, n,
-    seat:call(self.scope, f, unpack(args, 1, n)))
+    pcall(seat.call, seat, self.scope, f, unpack(args, 1, n)))
 end
 
 -- A source that is a list, one item at a time.
 local function list_reader(items)
-  local list, n = list_of(items)
-  local i = 0
+  local i, n = 0, length(items)
   return function()
     i = i + 1
-    return i <= n, list[i]
+    if i <= n then
+      return true, items[i]
+    end
+    return false
   end
 end
 
@@ -294,10 +307,10 @@ function M.imap(self, name, ordered, f, items, opts)
     open_ended = true, growth = 2 }
   set_options(self, call, opts)
   encode_function(self, call)
-  call = calls.new(self.scheduler, call)
-  self.scheduler:submit(call)
   local read = type(items) == "table" and list_reader(items)
     or iterator_reader(items)
+  call = calls.new(self.scheduler, call)
+  self.scheduler:submit(call)
   return imap.new(self.scheduler, call, read, ordered, opts.buffersize)
 end
 

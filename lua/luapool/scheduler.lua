@@ -49,8 +49,9 @@ function M.new(o)
   self.dying = 0 -- seats that have one until which to end
   self.frozen = 0 -- seconds that this process was stopped, in all
   self.finished = {} -- calls over, their futures not settled yet
+  self.next_finished, self.last_finished = 1, 0
   self.unseen = {}
-  self.abandoned = {}
+  self.abandoned, self.unwanted = {}, {} -- calls to be left, cancelled
   self.grace = 0.1
   for number = 1, self.size do
     self.seats[number] = seats.new(self, number)
@@ -230,10 +231,16 @@ end
 -- Runs f(self, ...), which changes the scheduler's state. Where that fails in
 -- the middle, for want of memory above all, the state is not to be relied on:
 -- the pool is broken, so that no later call waits for what never comes.
+--
+-- User code runs in there, though it should not: finalizers at any allocation,
+-- metamethods of a function's own _ENV. They must find the door shut, `inside`.
 local function guarded(self, f, ...)
+  self.inside = true
+  host.busy(true)
   local ok, e = pcall(f, self, ...)
+  host.busy(false)
+  self.inside = false
   if not ok then
-    host.busy(false)
     if not errors.is(e) then
       supervisor.break_down(self, errors.text(e))
     end
@@ -241,11 +248,13 @@ local function guarded(self, f, ...)
   end
 end
 
---- Sends what can be sent.
+--- Sends what can be sent. Called from inside, it is left to the next step.
 function Scheduler:dispatch()
-  host.busy(true)
-  guarded(self, dispatch)
-  host.busy(false)
+  if self.inside then
+    self.undispatched = true
+  else
+    guarded(self, dispatch)
+  end
 end
 
 local function enter(self, call)
@@ -256,18 +265,22 @@ end
 
 --- A new call.
 function Scheduler:submit(call)
+  host.busy(true)
   enter(self, call)
   if call.timeout or (call.retries or 0) > 0 then
     call.one_by_one = true
   end
   if call.deadline_at then
     self.deadlines = self.deadlines + 1
+    self.next_deadline = min(self.next_deadline or call.deadline_at,
+      call.deadline_at)
   end
   if call.pending == 0 and not call.open_ended then
     self:over(call)
     return self:settle()
   end
   enqueue(self, call)
+  host.busy(false)
   if #self.idle > 0 or not self.saturated then
     self:dispatch()
   end
@@ -276,7 +289,7 @@ end
 --- A seat for the short way of an apply: where nothing else is to be done.
 function Scheduler:quiet_seat()
   local seat = self.idle[#self.idle]
-  if self.items_out == 0 and self.first > self.last and not self.broken
+  if self.items_out == 0 and self.first > self.last and not self.inside
     and not self.maxtasksperchild and seat and seat:quiet() then
     return seat
   end
@@ -285,8 +298,7 @@ end
 --- A call of which the seat has been sent its only item, as `serial`.
 function Scheduler:adopt(call, seat, serial)
   enter(self, call)
-  seat:adopt(call, serial)
-  host.busy(false)
+  guarded(self, function() seat:adopt(call, serial) end)
   self:settle()
 end
 
@@ -406,21 +418,30 @@ function Scheduler:over(call, e)
       table.insert(seat.forget, call.id)
     end
   end
-  table.insert(self.finished, call)
+  self.last_finished = self.last_finished + 1
+  self.finished[self.last_finished] = call
 end
 
---- Settles the futures of calls that are over, and runs their callbacks.
+--- Are there futures to be settled?
+function Scheduler:unsettled()
+  return self.finished[self.next_finished] ~= nil
+end
+
+--- Settles the futures of calls that are over, and runs their callbacks. One of
+-- those may come back here: it goes on with the rest.
 function Scheduler:settle()
-  while self.finished[1] do
-    local list = self.finished
-    self.finished = {}
-    for _, call in ipairs(list) do
-      if call.outcome then
-        call:abort(call.outcome)
-      else
-        call:complete()
-      end
+  while self:unsettled() do
+    host.busy(true)
+    local at = self.next_finished
+    local call = self.finished[at]
+    self.finished[at] = nil
+    self.next_finished = at + 1
+    if call.outcome then
+      call:abort(call.outcome)
+    else
+      call:complete()
     end
+    host.busy(false)
   end
 end
 
@@ -438,7 +459,7 @@ end
 -- Kills what the call has running.
 local function kill_running(self, call, e)
   for _, seat in ipairs(self.seats) do
-    if seat:open() and seat.outstanding > 0 then
+    if seat:at_work() then
       local chunk, index = seat:running()
       if chunk and chunk.call == call then
         seat:kill_item(call, index, e)
@@ -460,13 +481,21 @@ function Scheduler:stop(call, e)
   dispatch(self)
 end
 
---- Nobody wants the call's results any more. What runs is left to end.
-function Scheduler:leave(call)
+local function leave(self, call)
   if not call.over then
     self:drop(call, 1)
     self:over(call)
-    self:dispatch()
+    dispatch(self)
   end
+end
+
+--- Nobody wants the call's results any more. What runs is left to end.
+function Scheduler:leave(call)
+  if self.inside then
+    return self:abandon(call)
+  end
+  guarded(self, leave, call)
+  self:settle()
 end
 
 --- The same from a finalizer: at the next step.
@@ -474,17 +503,31 @@ function Scheduler:abandon(call)
   table.insert(self.abandoned, call)
 end
 
-local function leave_abandoned(self)
-  while self.abandoned[1] do
-    self:leave(table.remove(self.abandoned))
-  end
+local function cancel(self, call)
+  self:stop(call, errors.new("cancelled", "cancelled"))
 end
 
 function Scheduler:cancel(call)
-  host.busy(true)
-  self:stop(call, errors.new("cancelled", "cancelled"))
-  host.busy(false)
+  if self.inside then
+    table.insert(self.unwanted, call)
+    return
+  end
+  guarded(self, cancel, call)
   self:settle()
+end
+
+-- What was asked for at a time when it could not be done.
+local function catch_up(self)
+  while self.abandoned[1] do
+    leave(self, table.remove(self.abandoned))
+  end
+  while self.unwanted[1] do
+    cancel(self, table.remove(self.unwanted))
+  end
+  if self.undispatched then
+    self.undispatched = false
+    dispatch(self)
+  end
 end
 
 --- Ends every call with an error; what runs is the caller's to kill.
@@ -594,9 +637,8 @@ local function watch_outboxes(self)
 end
 
 local function step(self, timeout)
-  host.busy(true)
-  leave_abandoned(self)
-  if watch_outboxes(self) or self.finished[1] then
+  catch_up(self)
+  if watch_outboxes(self) or self:unsettled() then
     timeout = 0
   end
   if timeout ~= 0 then
@@ -608,7 +650,6 @@ local function step(self, timeout)
   local events = self.events
   local n, frozen = self.poller:wait(timeout, events)
   if not n then
-    host.busy(false)
     self:interrupted()
   end
   if frozen then
@@ -621,7 +662,6 @@ local function step(self, timeout)
   limits.expire(self)
   supervisor.expire(self)
   dispatch(self)
-  host.busy(false)
 end
 
 --- Waits once, at most `timeout` seconds (nil: until something happens), and
@@ -629,8 +669,12 @@ end
 -- @raise kind `closed` in another process, `interrupted`
 function Scheduler:step(timeout)
   self:check_owned()
-  guarded(self, step, timeout)
-  self:settle()
+  if not self.inside then
+    guarded(self, step, timeout)
+    self:settle()
+  elseif timeout ~= 0 then
+    error("the pool is at work: a finalizer cannot wait for it", 0)
+  end
 end
 
 --- Steps until done(arg) or for `timeout` seconds; whether it is done. A

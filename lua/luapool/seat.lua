@@ -107,7 +107,7 @@ function Seat:start(view)
   self.taken = 0 -- tasks given to this process
   self.busy_seen, self.items_seen = 0, 0
   self.ready = s.initializer == nil
-  self.retiring, self.doom, self.writing = nil, nil, nil
+  self.retiring, self.told, self.doom, self.writing = nil, nil, nil, nil
   if s.initializer and s.start_method == "spawn" then
     send_init(self, handle)
   end
@@ -118,6 +118,11 @@ end
 --- Can it be given work?
 function Seat:open()
   return self.handle and not self.retiring and not self.doom
+end
+
+--- Has it items that it could be killed over?
+function Seat:at_work()
+  return self.handle and not self.doom and self.outstanding > 0
 end
 
 -- ----------------------------------------------------------------- sending
@@ -213,7 +218,10 @@ function Seat:send(call, want)
     return false
   end
   prepare(self, call)
-  local sent, message = send_frame(self, call, first, n)
+  local ok, sent, message = pcall(send_frame, self, call, first, n)
+  if not ok then -- for want of memory: the first item's, as far as is known
+    sent, message = 0, errors.text(sent)
+  end
   call:advance(sent)
   if sent > 0 then
     push_chunk(self, {
@@ -549,7 +557,7 @@ end
 
 --- No more work: it ends by itself.
 function Seat:retire()
-  self.retiring = true
+  self.retiring, self.told = true, true
   self.scheduler:seat_busy(self)
   self.handle:finish()
 end
@@ -612,8 +620,8 @@ local function read_rest(self)
   end
 end
 
--- Its share of the statistics stays.
-local function keep_figures(self)
+--- Its share of the statistics stays.
+function Seat:keep_figures()
   local received, sent = self.handle:bytes()
   self.busy_before = self.busy_before + self.handle:busy()
   self.bytes_in_before = self.bytes_in_before + received
@@ -642,7 +650,7 @@ function Seat:ended()
   if signal == PIPE then
     host.follow_sigpipe()
   end
-  keep_figures(self)
+  self:keep_figures()
   self.handle:close()
   self.handle = nil
   self.scheduler:seat_busy(self)

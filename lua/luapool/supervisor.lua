@@ -119,14 +119,18 @@ local function start_failed(self, seat, message)
   start_later(self, seat, backoff(seat.failures))
 end
 
-local function restart(self, seat)
-  local ok, message = seat:start(snapshot(self))
+local function start_or_wait(self, seat, view)
+  local ok, message = seat:start(view)
   if not ok then
     return start_failed(self, seat, message)
   end
   seat.failures = nil
   seat.restarts = seat.restarts + 1
   seated(self, seat)
+end
+
+local function restart(self, seat)
+  start_or_wait(self, seat, snapshot(self))
   update_view(self)
 end
 
@@ -233,6 +237,7 @@ function M.kill_all(self)
     if seat.handle then
       self.poller:remove(seat.handle, seat.number)
       seat.handle:terminate(self.grace)
+      seat:keep_figures()
       seat.handle:close()
       seat.handle = nil
     end
@@ -248,14 +253,13 @@ local function nothing_runs(self)
   return true
 end
 
---- Replaces every worker by a fork of this process as it is now, once what they
--- run is done. What they have not started is run by the new ones.
-function M.restart(self)
-  self.restarting = true
+-- Until every worker has ended. What they have not started is taken back.
+local function retire_all(self)
   for _, seat in ipairs(self.seats) do
     if seat:open() then
       seat:revoke_all()
       seat.retiring = true
+      self:seat_busy(seat)
     end
   end
   if not nothing_runs(self) then
@@ -269,19 +273,43 @@ function M.restart(self)
   if living(self) then
     self:run_until(M.all_gone, self)
   end
-  self.restarting = nil
-  local view = snapshot(self)
+end
+
+-- Seats are taken again: by a new worker where there is none, by the old one
+-- where it was not told to end yet.
+local function reopen(self)
+  local view
   for _, seat in ipairs(self.seats) do
-    local ok, message = seat:start(view)
-    if ok then
-      seat.restarts = seat.restarts + 1
-      seated(self, seat)
-    else
-      start_failed(self, seat, message)
+    if not seat.handle then
+      view = view or snapshot(self)
+      start_or_wait(self, seat, view)
+    elseif not seat.told then
+      seat.retiring = nil
+      if seat.outstanding == 0 then
+        self:seat_idle(seat)
+      end
     end
   end
   update_view(self)
   self:dispatch()
+end
+
+--- Replaces every worker by a fork of this process as it is now, once what they
+-- run is done. What they have not started is run by the new ones.
+function M.restart(self)
+  for _, seat in ipairs(self.seats) do
+    if seat.start_at then
+      seat.start_at = nil
+      self.waiting = self.waiting - 1
+    end
+  end
+  self.restarting = true
+  local ok, e = pcall(retire_all, self)
+  self.restarting = nil
+  reopen(self)
+  if not ok then
+    error(e, 0)
+  end
 end
 
 return M
