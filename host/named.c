@@ -63,12 +63,31 @@ static bool named_find_here(struct encoder *e, int idx) {
   return fits;
 }
 
+// A table that was no more than a field of some module when the view was taken
+// may be a module loaded since: the other side's is what it was then until it
+// loads that module too. Pushes its entry.
+static bool named_is_module_now(struct encoder *e, int idx) {
+  lua_State *L = e->L;
+  int top = lua_gettop(L);
+  if (!lua_istable(L, idx)) return false;
+  names_refresh(L, e->names, encode_names(e));
+  if (named_find_here(e, idx) && lua_tostring(L, -1)[0] == NAMES_MODULE)
+    return true;
+  lua_settop(L, top);
+  return false;
+}
+
 bool named_find(struct encoder *e) {
   lua_State *L = e->L;
   int idx = lua_gettop(L);
   if (encode_viewed(e)) {
     named_push_view(e, VIEW_INDEX);
     if (named_look(L, idx)) {
+      if (lua_tostring(L, -1)[0] > NAMES_MODULE &&
+          named_is_module_now(e, idx)) {
+        lua_remove(L, -2);
+        return true;
+      }
       if (named_fits(e, lua_tostring(L, -1), idx)) return true;
       lua_settop(L, -2);
       return false;

@@ -105,9 +105,9 @@ static const struct scenario codec[] = {
            "return function() return host.decode(s, {code = true}) end, alike"},
     {"plain",
      "local list = {}\n"
-     "for i = 1, 300 do list[i] = {i, n = i, s = 's' .. i % 7} end\n"
+     "for i = 1, 60 do list[i] = {i, n = i, s = 's' .. i % 7} end\n"
      "return function() return host.decode(host.encode(list)) end,\n"
-     "  function(l) return #l == 300 and l[300].n == 300 end"},
+     "  function(l) return #l == 60 and l[60].n == 60 end"},
     {"refusal",
      "local bad = {a = {{b = {[true] = coroutine.create(print)}}}}\n"
      "return function()\n"
@@ -294,7 +294,7 @@ static void sweep(const struct scenario *s, size_t n_scenarios, long by) {
 }
 
 int main(void) {
-  unit_begin(50);
+  unit_begin(110);
   setlinebuf(stdout);
   // What libraries keep for good is allocated first.
   attempt(&codec[0], 0, false);
