@@ -65,13 +65,29 @@ local function expire_tasks(self, now)
   end
 end
 
--- The earliest deadline may be that of a call that is over: then the next is
--- found for nothing, which is cheaper than to look for it each time.
+-- The earliest deadline, looked for only when the last one found has passed.
 local function find_deadline(self)
   self.next_deadline = nil
   for call in pairs(self.calls) do
     self.next_deadline = earlier(self.next_deadline, call.deadline_at)
   end
+  for _, call in ipairs(self.leftovers) do
+    self.next_deadline = earlier(self.next_deadline, call.deadline_at)
+  end
+end
+
+-- Items of calls that were decided before their time end with it all the same.
+local function expire_leftovers(self, now)
+  local rest = {}
+  for _, call in ipairs(self.leftovers) do
+    if call.deadline_at > now then
+      table.insert(rest, call)
+    else
+      self.deadlines = self.deadlines - 1
+      self:kill_running(call, timeout_error("the call", call.deadline))
+    end
+  end
+  self.leftovers = rest
 end
 
 local function expire_calls(self, now)
@@ -83,6 +99,7 @@ local function expire_calls(self, now)
       self:stop(call, timeout_error("the call", call.deadline))
     end
   end
+  expire_leftovers(self, now)
   find_deadline(self)
 end
 

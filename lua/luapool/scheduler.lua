@@ -45,6 +45,7 @@ function M.new(o)
   self.calls = {} -- all that are not over
   self.submitted, self.serial = 0, 0
   self.deadlines = 0 -- calls that have one
+  self.leftovers = {} -- of those, the ones that are over before it
   self.timed = 0 -- chunks of calls with a time limit per task
   self.dying = 0 -- seats that have one until which to end
   self.frozen = 0 -- seconds that this process was stopped, in all
@@ -410,7 +411,9 @@ function Scheduler:over(call, e)
   call.over = true
   call.outcome = e
   self.calls[call] = nil
-  if call.deadline_at then
+  if call.deadline_at and call.pending > 0 and self:is_running(call) then
+    table.insert(self.leftovers, call) -- what runs has until then
+  elseif call.deadline_at then
     self.deadlines = self.deadlines - 1
   end
   for _, seat in ipairs(call.seats) do
@@ -456,8 +459,8 @@ function Scheduler:look()
   return further
 end
 
--- Kills what the call has running.
-local function kill_running(self, call, e)
+--- Kills what the call has running.
+function Scheduler:kill_running(call, e)
   for _, seat in ipairs(self.seats) do
     if seat:at_work() then
       local chunk, index = seat:running()
@@ -477,7 +480,7 @@ function Scheduler:stop(call, e)
   end
   self:drop(call, 1)
   self:over(call, e)
-  kill_running(self, call, e)
+  self:kill_running(call, e)
   dispatch(self)
 end
 
