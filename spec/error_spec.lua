@@ -119,6 +119,26 @@ describe("wrong use", function()
       function() pool:join("1") end)
   end)
 
+  it("names the method called with a dot", function()
+    for _, name in ipairs(CALLS) do
+      errors.misuse_naming("'" .. name .. "'",
+        function() pool[name](pass, { 1 }) end)
+      errors.misuse_naming("'" .. name .. "'", function() pool[name]() end)
+      errors.misuse_naming("'" .. name .. "'", function() pool[name]({}) end)
+    end
+    for _, name in ipairs { "close", "join", "terminate", "restart", "poll",
+      "fileno", "stats" } do
+      errors.misuse_naming("'" .. name .. "'", function() pool[name]() end)
+    end
+    local future = pool:apply_async(pass)
+    for _, name in ipairs { "get", "result", "wait", "ready", "done",
+      "running", "successful", "exception", "cancel", "cancelled",
+      "add_done_callback" } do
+      errors.misuse_naming("'" .. name .. "'", function() future[name]() end)
+      errors.misuse_naming("'" .. name .. "'", function() future[name]({}) end)
+    end
+  end)
+
   it("leaves the pool usable", function()
     pcall(pool.map, pool, pass, { 1 }, { chunksize = 0 })
     pcall(pool.map, pool)
