@@ -75,6 +75,7 @@ local function read_ahead(self)
     chunk = max(1, min(chunk, self.buffersize // (2 * max(1, s.size))))
   end
   local before = call.n
+  s:expect(call) -- the source may wait for the pool
   while not self.source_ended and call.n - self.handed + chunk <= room do
     for _ = 1, chunk do
       if not read_one(self) then

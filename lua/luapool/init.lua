@@ -53,7 +53,8 @@ local default_pool
 
 local function default()
   if not (default_pool and default_pool.scheduler:owned()
-    and default_pool.scheduler.state == "open") then
+    and default_pool.scheduler.state == "open"
+    and not default_pool.scheduler.broken) then
     default_pool = pools.new()
   end
   return default_pool

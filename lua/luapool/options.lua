@@ -52,6 +52,10 @@ function check.positive(v)
   return check.integer(v) or v < 1 and "must be at least 1" or nil
 end
 
+function check.string(v)
+  return type(v) ~= "string" and expected("string", v) or nil
+end
+
 function check.table(v)
   return type(v) ~= "table" and expected("table", v) or nil
 end

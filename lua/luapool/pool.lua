@@ -312,6 +312,8 @@ function methods:terminate()
   local s = self.scheduler
   if not s:owned() or s.state == "ended" then
     return
+  elseif s.inside then
+    error("the pool is at work: a finalizer cannot terminate it", 2)
   end
   s.state = "terminated"
   supervisor.kill_all(s)

@@ -4,6 +4,7 @@
 -- a worker made earlier still has to be sent.
 
 local host = require "luapool.host"
+local options = require "luapool.options"
 
 local M = {}
 
@@ -12,6 +13,12 @@ local position = {} -- name -> index in names
 
 --- Gives a table or function a name under which it travels by reference.
 function M.register(name, value)
+  options.argument(2, 1, "register", name, options.check.string)
+  options.argument(2, 2, "register", value, function(v)
+    local t = type(v)
+    return t ~= "table" and t ~= "function"
+      and "table or function expected, got " .. t or nil
+  end)
   host.register(name, value)
   if position[name] then
     names[position[name]] = false -- the newest comes last

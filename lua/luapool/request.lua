@@ -16,6 +16,8 @@ local check, unpack = options.check, table.unpack
 local M = {}
 
 local NONE = {}
+-- Above it Lua's stack ends.
+local MOST_ARGUMENTS = 900000
 
 M.sync_options = {
   chunksize = check.positive,
@@ -199,6 +201,11 @@ end
 
 -- ------------------------------------------------------------ the map family
 
+-- May it be the number of an argument list's values?
+local function is_length(n)
+  return math.type(n) == "integer" and n >= 0 and n <= MOST_ARGUMENTS
+end
+
 function M.map(self, name, kind, known, f, items, opts)
   local task, given = options.task(4, 1, name, f)
   opts = call_opts(4, name, opts, known)
@@ -221,7 +228,11 @@ function M.apply(self, name, known, f, args, opts)
   self = M.usable(self)
   self.calls = self.calls + 1
   args = args or NONE
-  local bytes, scope = encode_apply(self, task, args, args.n or #args)
+  local n = args.n or #args
+  if not is_length(n) then
+    options.bad(4, 2, name, "its field 'n' is no number of arguments")
+  end
+  local bytes, scope = encode_apply(self, task, args, n)
   local call = calls.apply(self.scheduler, task, bytes, given)
   if scope then
     call.scope = scope
@@ -230,6 +241,10 @@ function M.apply(self, name, known, f, args, opts)
     set_options(self, call, opts or NONE)
   end
   return submit(self, call, opts or NONE)
+end
+
+local function call_seat(seat, scope, f, args, n)
+  return seat:call(scope, f, unpack(args, 1, n))
 end
 
 -- What the short way has brought.
@@ -271,11 +286,14 @@ function M.quick_apply(self, f, args)
   if not seat then
     return false
   end
-  self.calls = self.calls + 1
   local n = args.n or #args
+  if not is_length(n) then
+    return false
+  end
+  self.calls = self.calls + 1
   s.inside = true
   return returned(self, seat, f, args, n,
-    pcall(seat.call, seat, self.scope, f, unpack(args, 1, n)))
+    pcall(call_seat, seat, self.scope, f, args, n))
 end
 
 -- A source that is a list, one item at a time.

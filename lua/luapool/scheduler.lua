@@ -266,7 +266,7 @@ end
 
 --- A new call.
 function Scheduler:submit(call)
-  host.busy(true)
+  local was = host.busy(true)
   enter(self, call)
   if call.timeout or (call.retries or 0) > 0 then
     call.one_by_one = true
@@ -278,10 +278,11 @@ function Scheduler:submit(call)
   end
   if call.pending == 0 and not call.open_ended then
     self:over(call)
+    host.busy(was)
     return self:settle()
   end
   enqueue(self, call)
-  host.busy(false)
+  host.busy(was)
   if #self.idle > 0 or not self.saturated then
     self:dispatch()
   end
@@ -301,6 +302,11 @@ function Scheduler:adopt(call, seat, serial)
   enter(self, call)
   guarded(self, function() seat:adopt(call, serial) end)
   self:settle()
+end
+
+--- An open-ended call is about to get more items.
+function Scheduler:expect(call)
+  enqueue(self, call)
 end
 
 --- More items of a call that is open-ended.
@@ -433,7 +439,7 @@ end
 --- Settles the futures of calls that are over, and runs their callbacks. One of
 -- those may come back here: it goes on with the rest.
 function Scheduler:settle()
-  while self:unsettled() do
+  while not self.inside and self:unsettled() do
     host.busy(true)
     local at = self.next_finished
     local call = self.finished[at]
@@ -475,13 +481,12 @@ end
 -- has come in, or a worker has finished, counts first.
 function Scheduler:stop(call, e)
   self:look()
-  if call.over then
-    return
+  if not call.over then
+    self:drop(call, 1)
+    self:over(call, e)
+    self:kill_running(call, e)
   end
-  self:drop(call, 1)
-  self:over(call, e)
-  self:kill_running(call, e)
-  dispatch(self)
+  dispatch(self) -- to whom the look has found idle, too
 end
 
 local function leave(self, call)

@@ -127,6 +127,13 @@ end
 
 -- ----------------------------------------------------------------- sending
 
+local function copy_into(to, from)
+  for id, class in next, from do
+    to[id] = class
+  end
+  return to
+end
+
 function Seat:flush()
   local done = self.handle:flush()
   local writing = done == false
@@ -155,6 +162,10 @@ local function pop_chunk(self)
   self.chunks[self.head] = nil
   self.head = self.head + 1
   self.outstanding = self.outstanding - 1
+  local known = self.scopes[chunk.call.id]
+  if known and chunk.n == chunk.sent and next(chunk.scope) then
+    copy_into(known, chunk.scope)
+  end
   self.scheduler:chunk_over(self, chunk)
 end
 
@@ -186,17 +197,13 @@ local function prepare(self, call)
     send_definitions(self)
   end
   if call.kind ~= CALL and not self.scopes[call.id] then
-    local scope = {}
-    for id, class in pairs(call.scope) do
-      scope[id] = class
-    end
     self.handle:send_function(call.id, call.bytes)
-    self.scopes[call.id] = scope
+    self.scopes[call.id] = copy_into({}, call.scope)
     table.insert(call.seats, self)
   end
 end
 
-local function send_frame(self, call, first, n)
+local function send_frame(self, call, scope, first, n)
   local s, handle = self.scheduler, self.handle
   self.chunk_serial = (self.chunk_serial + 1) & 0xffff
   local timed = call.timeout ~= nil
@@ -206,8 +213,7 @@ local function send_frame(self, call, first, n)
     return 1
   end
   return handle:send_items(self.chunk_serial, call.id, call.kind, timed,
-    call.seed, call.nth, s.session, self.scopes[call.id], call.items, first, n,
-    BUDGET)
+    call.seed, call.nth, s.session, scope, call.items, first, n, BUDGET)
 end
 
 --- Sends up to `want` items of the call. An item that cannot travel fails here.
@@ -218,7 +224,10 @@ function Seat:send(call, want)
     return false
   end
   prepare(self, call)
-  local ok, sent, message = pcall(send_frame, self, call, first, n)
+  -- The worker has the classes that a chunk brings once it has all the items.
+  local known = self.scopes[call.id]
+  local scope = known and copy_into({}, known) or call.scope
+  local ok, sent, message = pcall(send_frame, self, call, scope, first, n)
   if not ok then -- for want of memory: the first item's, as far as is known
     sent, message = 0, errors.text(sent)
   end
@@ -231,7 +240,8 @@ function Seat:send(call, want)
       n = sent,
       done = 0,
       tries = tries,
-      scope = self.scopes[call.id],
+      scope = scope,
+      sent = sent,
       frozen = self.scheduler.frozen,
     })
   end
