@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <lauxlib.h>
 #include <lua.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
@@ -143,11 +144,18 @@ static int f_starve(lua_State *L) {
   return 1;
 }
 
+// trim(): malloc gives back all that is free
+static int f_trim(lua_State *L) {
+  (void)L;
+  malloc_trim(0);
+  return 0;
+}
+
 static const luaL_Reg functions[] = {
     {"kill", f_kill},     {"exit", f_exit},   {"close", f_close},
     {"write", f_write},   {"fork", f_fork},   {"close_from", f_close_from},
     {"pester", f_pester}, {"pests", f_pests}, {"limit", f_limit},
-    {"starve", f_starve}, {NULL, NULL},
+    {"starve", f_starve}, {"trim", f_trim},   {NULL, NULL},
 };
 
 int luaopen_harm(lua_State *L);
