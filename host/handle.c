@@ -554,19 +554,19 @@ static int f_terminate(lua_State *L) {
   return 0;
 }
 
-// handle:reap() -> false: it runs; else true, exitcode, signal (one is nil)
+// handle:reap() -> exitcode, signal (one is nil), of a process whose end has been
+// announced. Where there are no pidfds that is by the end of a pipe, which comes
+// a moment before the process's own; or a task has closed that pipe, and then
+// its process is to end.
 static int f_reap(lua_State *L) {
+  enum { GRACE = 100 };  // ms
   struct process *p = &to_handle(L)->process;
-  if (!p->reaped && process_reap(p) != 1) {
-    lua_pushboolean(L, 0);
-    return 1;
-  }
+  if (!p->reaped && process_reap(p) != 1) process_end(p, GRACE);
   bool killed = WIFSIGNALED(p->status);
-  lua_pushboolean(L, 1);
   lua_pushnil(L);
   lua_pushinteger(L, killed ? WTERMSIG(p->status) : WEXITSTATUS(p->status));
   if (!killed) lua_insert(L, -2);
-  return 3;
+  return 2;
 }
 
 // In a child of the process that made the handle its fds are closed already

@@ -215,6 +215,8 @@ function Future:__tostring()
   return ("luapool.Future (%s)"):format(self.state)
 end
 
+options.guard_methods(Future, Future)
+
 -- ------------------------------------------------- several futures at once
 
 local function check_futures(name, futures)

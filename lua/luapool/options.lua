@@ -163,4 +163,20 @@ function M.task(level, arg, name, f)
   return found, f
 end
 
+--- Makes the methods of a class say so where they are called with a dot, or on
+-- something else.
+function M.guard_methods(class, methods)
+  for name, f in pairs(methods) do
+    if type(f) == "function" and name:sub(1, 2) ~= "__" then
+      methods[name] = function(self, ...)
+        if getmetatable(self) ~= class then
+          error(("calling '%s' on bad self (%s expected, got %s)"):format(name,
+            class.__name, self == nil and "nil" or type(self)), 2)
+        end
+        return f(self, ...)
+      end
+    end
+  end
+end
+
 return M

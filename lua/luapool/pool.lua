@@ -393,4 +393,6 @@ function Pool:__gc()
   self:terminate()
 end
 
+options.guard_methods(Pool, methods)
+
 return M

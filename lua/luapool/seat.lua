@@ -650,7 +650,7 @@ function Seat:ended()
   end
   local idle = not self:running()
   self.scheduler.poller:remove(self.handle, self.number)
-  local _, exitcode, signal = self.handle:reap()
+  local exitcode, signal = self.handle:reap()
   local death = {
     pid = pid, exitcode = exitcode, signal = signal,
     text = death_text(self, pid, exitcode, signal),
