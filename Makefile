@@ -3,6 +3,9 @@
 # make run      ... and shows a job on all cores
 # make test     every test; test-core: the part that takes seconds
 # make faults   what workers and pools must survive, in full
+# make fuzz     libFuzzer at the decoder and the frame reader, for an hour
+# make soak     random calls and faults, for ten minutes
+# make check    clang-tidy, hardening-check, valgrind
 # make lint     formats and warnings
 # All of them first install, with apt, what they miss (Debian 12).
 SHELL := /bin/bash
@@ -23,10 +26,19 @@ FOR_BUILD := gcc libc6-dev cmake liblua5.4-dev
 #   python3-venv            fetches Lua's test suite; canary of the sandbox
 #   procps                  ps and pgrep, for specs that look at processes
 #   strace                  makes system calls fail, for the specs of faults
-FOR_TEST := lua5.4 lua-busted lua-cjson bubblewrap python3-venv procps strace
+#   spin                    checks the model of the pipe protocol
+FOR_TEST := lua5.4 lua-busted lua-cjson bubblewrap python3-venv procps strace \
+  spin
 #   clang                   the second compiler
 #   clang-format lua-check  the style of C and of Lua
-FOR_LINT := clang clang-format lua-check
+#   cppcheck                what compilers do not warn of
+FOR_LINT := clang clang-format lua-check cppcheck
+#   clang libclang-rt-14-dev  libFuzzer, which is clang's
+#   python3-venv              fetches Lua's source, to have its assertions
+FOR_FUZZ := clang libclang-rt-14-dev python3-venv
+#   clang-tidy devscripts   devscripts: hardening-check
+#   valgrind lua-busted     specs run in valgrind
+FOR_CHECK := clang clang-tidy devscripts valgrind lua-busted
 #   lua-ldoc                the reference, from the comments
 FOR_DOCS := lua-ldoc
 
@@ -44,17 +56,17 @@ define install
   fi
 endef
 
-# build(directory, options of cmake): silent unless something is wrong.
+# build(directory, options of cmake, target): silent unless something is wrong.
 define build
   @mkdir -p $(1); log=$(1)/build.log; \
   $(CMAKE) -S . -B $(1) $(2) >$$log 2>&1 \
-    && $(CMAKE) --build $(1) -j $(JOBS) >>$$log 2>&1 \
+    && $(CMAKE) --build $(1) -j $(JOBS) -t $(or $(3),all) >>$$log 2>&1 \
     || { cat $$log; exit 1; }; \
   grep -A5 warning: $$log; true
 endef
 
-.PHONY: all run test test-core faults install lint asan bench docs clean
-.PHONY: for-build for-test for-lint for-docs
+.PHONY: all run test test-core faults fuzz soak check install lint asan bench
+.PHONY: docs clean for-build for-test for-lint for-fuzz for-check for-docs
 
 all: for-build
 	$(call build,$(B))
@@ -71,6 +83,27 @@ test-core: all for-test
 # The slow faults too, which take minutes.
 faults: all for-test
 	@spec/support/run.sh faults
+
+# For so many seconds; with EXECUTIONS=n that often instead. Without a network
+# it is Debian's Lua that is fuzzed with, which has no assertions.
+FUZZ_SECONDS := 3600
+fuzz: for-build for-fuzz
+	@mkdir -p $(B)
+	@spec/fuzz/lua.sh $(B)/lua || echo "no source of Lua"
+	$(call build,$(B)/fuzz,-DLUAPOOL_SANITIZE=ON -DCMAKE_C_COMPILER=clang \
+	  -DFUZZ_LUA=$(CURDIR)/$(B)/lua,fuzz)
+	@spec/fuzz/run.sh $(B)/fuzz \
+	  $(if $(EXECUTIONS),-n $(EXECUTIONS),$(FUZZ_SECONDS))
+
+# SEED=n repeats what a run before did.
+SOAK_SECONDS := 600
+soak: all
+	@timeout $$(($(SOAK_SECONDS) + 300)) \
+	  $(B)/luapool spec/soak.lua $(SOAK_SECONDS) $(SEED)
+
+check: all for-check
+	$(call build,$(B)/lint-clang,-DLUAPOOL_WERROR=ON -DCMAKE_C_COMPILER=clang)
+	@spec/support/check.sh $(B) $(B)/lint-clang
 
 # The host under ASan and UBSan, as build/asan/luapool.
 asan: for-build
@@ -103,5 +136,9 @@ for-test:
 	$(call install,$(FOR_TEST))
 for-lint:
 	$(call install,$(FOR_LINT))
+for-fuzz:
+	$(call install,$(FOR_FUZZ))
+for-check:
+	$(call install,$(FOR_CHECK))
 for-docs:
 	$(call install,$(FOR_DOCS))

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -38,6 +39,7 @@ static const double PIECE = 0.25;
 
 struct poller {
   int fd;
+  int timer;  // -1 until armed for the first time
   unsigned epoch;
 };
 
@@ -119,6 +121,7 @@ static struct poller *to_poller(lua_State *L) {
 static void poller_end(struct poller *p) {
   if (p->fd >= 0 && p->epoch == epoch_now()) {
     process_close(&p->fd);
+    process_close(&p->timer);
     unwatch_interrupts();
   }
   p->fd = -1;
@@ -126,7 +129,7 @@ static void poller_end(struct poller *p) {
 
 int poller_f_new(lua_State *L) {
   struct poller *p = lua_newuserdatauv(L, sizeof *p, 0);
-  p->fd = -1;
+  p->fd = p->timer = -1;
   p->epoch = epoch_now();
   luaL_setmetatable(L, POLLER_NAME);
   p->fd = epoll_create1(EPOLL_CLOEXEC);
@@ -255,6 +258,31 @@ int poller_f_poll(lua_State *L) {
   return 1;
 }
 
+static int timer_open(struct poller *p) {
+  struct epoll_event e = {.events = EPOLLIN, .data.u64 = 0};
+  p->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+  if (p->timer < 0 || process_own_fd(p->timer) < 0) return -1;
+  return epoll_ctl(p->fd, EPOLL_CTL_ADD, p->timer, &e);
+}
+
+// poller:arm(seconds or nil): for those who watch its descriptor: it becomes
+// readable by then, though nothing happens
+static int f_arm(lua_State *L) {
+  struct poller *p = to_poller(L);
+  struct itimerspec t = {{0, 0}, {0, 0}};
+  if (p->timer < 0 && timer_open(p) < 0)
+    return luaL_error(L, "could not make a timer: %s", strerror(errno));
+  if (!lua_isnoneornil(L, 2)) {
+    double s = luaL_checknumber(L, 2);
+    s = s < 1e-6 ? 1e-6 : s > 1e9 ? 1e9 : s;  // 0 would disarm it
+    t.it_value.tv_sec = (time_t)s;
+    t.it_value.tv_nsec = (long)((s - (double)t.it_value.tv_sec) * 1e9);
+  }
+  if (timerfd_settime(p->timer, 0, &t, NULL) < 0)
+    return luaL_error(L, "could not set a timer: %s", strerror(errno));
+  return 0;
+}
+
 static int f_fileno(lua_State *L) {
   lua_pushinteger(L, to_poller(L)->fd);
   return 1;
@@ -269,8 +297,8 @@ static const luaL_Reg methods[] = {
     {"add", f_add},       {"want_write", f_want_write},
     {"remove", f_remove}, {"forget_read", f_forget_read},
     {"wait", f_wait},     {"fileno", f_fileno},
-    {"close", f_close},   {"__gc", f_close},
-    {NULL, NULL},
+    {"arm", f_arm},       {"close", f_close},
+    {"__gc", f_close},    {NULL, NULL},
 };
 
 void poller_open(lua_State *L) {

@@ -286,6 +286,9 @@ function Scheduler:submit(call)
   if #self.idle > 0 or not self.saturated then
     self:dispatch()
   end
+  if self.watched then
+    self:arm()
+  end
 end
 
 --- A seat for the short way of an apply: where nothing else is to be done.
@@ -672,6 +675,15 @@ local function step(self, timeout)
   dispatch(self)
 end
 
+--- Whoever watches the descriptor is told of what is due as well.
+function Scheduler:arm()
+  local at = self:next_timer()
+  if self.stirred then
+    at = min(at or math.huge, clock() + QUIET)
+  end
+  self.poller:arm(at and at - clock())
+end
+
 --- Waits once, at most `timeout` seconds (nil: until something happens), and
 -- does what there is to do.
 -- @raise kind `closed` in another process, `interrupted`
@@ -680,6 +692,9 @@ function Scheduler:step(timeout)
   if not self.inside then
     guarded(self, step, timeout)
     self:settle()
+    if self.watched then
+      self:arm()
+    end
   elseif timeout ~= 0 then
     error("the pool is at work: a finalizer cannot wait for it", 0)
   end
@@ -705,6 +720,8 @@ function Scheduler:next_serial()
 end
 
 function Scheduler:fileno()
+  self.watched = true
+  self:arm()
   return self.poller:fileno()
 end
 

@@ -100,6 +100,7 @@ skip() {
 
 busted=/usr/bin/busted
 units() { checks units 60 build/unit/*; }
+model() { checks model 60 spec/model/run.sh; }
 host_specs() { specs host_specs 60 spec build/luapool $busted; }
 stock_specs() { specs stock_specs 60 spec lua5.4 $busted; }
 fault_specs() {
@@ -122,7 +123,7 @@ sandbox_specs() {
   specs sandbox_specs 60 spec $box build/luapool $busted
 }
 
-parts=(units host_specs stock_specs)
+parts=(units model host_specs stock_specs)
 case ${1-core} in
   all) parts+=(fault_specs lua_suite sandbox_specs asan_units asan_specs) ;;
   faults) parts=(all_faults) ;;
