@@ -110,7 +110,7 @@ all_faults() { specs all_faults 900 spec/faults build/luapool $busted; }
 lua_suite() {
   checks lua_suite 300 "spec/support/lua_suite.sh build/luapool"
 }
-asan_units() { checks asan_units 120 build/asan/unit/*; }
+asan_units() { checks asan_units 240 build/asan/unit/*; }
 asan_specs() { specs asan_specs 180 spec build/asan/luapool $busted; }
 sandbox_specs() {
   local box=spec/support/sandbox.sh python="python3 spec/support/canary.py"
