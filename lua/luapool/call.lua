@@ -61,7 +61,8 @@ function M.new(scheduler, fields)
 end
 
 --- Makes a call of one task.
--- @param f,bytes the function; it and its arguments, encoded
+-- @param f,bytes the function; it and its arguments, encoded (nil where it is
+--   with a worker already, and `again` encodes it)
 -- @param name as the user gave it, or nil
 function M.apply(scheduler, f, bytes, name)
   local self = setmetatable({

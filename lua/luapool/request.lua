@@ -262,8 +262,10 @@ local function returned(self, seat, f, args, n, ok, done, ...)
   elseif done == nil then
     return false
   end
-  -- Encoded once more, for the case that it comes back unstarted.
-  local call = calls.apply(self.scheduler, f, (encode_apply(self, f, args, n)))
+  local call = calls.apply(self.scheduler, f, nil)
+  call.again = function() -- in case that it comes back unstarted
+    return (encode_apply(self, f, args, n))
+  end
   call.scope = scope
   self.scheduler:adopt(call, seat, (...))
   return nil, call.future

@@ -209,7 +209,7 @@ local function send_frame(self, call, scope, first, n)
   local timed = call.timeout ~= nil
   if call.kind == CALL then
     handle:send_call(self.chunk_serial, 0, CALL, timed, call.seed,
-      call.nth or 0, call.bytes)
+      call.nth or 0, call.bytes or call.again())
     return 1
   end
   return handle:send_items(self.chunk_serial, call.id, call.kind, timed,
