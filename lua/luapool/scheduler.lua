@@ -204,8 +204,11 @@ local function refill(self, seat)
   if not seat:open() then
     return
   end
-  local depth = sizing.depth(seat, self.per_apply)
-  while seat.outstanding < depth and send_next(self, seat) do
+  -- How deep depends on what it has, so it must have something first.
+  if seat.outstanding > 0 or send_next(self, seat) then
+    local depth = sizing.depth(seat, self.per_apply)
+    while seat.outstanding < depth and send_next(self, seat) do
+    end
   end
   seat:flush()
 end
