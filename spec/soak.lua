@@ -79,6 +79,16 @@ local function memory()
   return tonumber(all:match("Private_Dirty: +(%d+)"))
 end
 
+-- Seconds that this process was ready to run and another ran instead.
+local function waited()
+  local ns = (read("/proc/self/schedstat") or ""):match("^%d+ (%d+)")
+  return (tonumber(ns) or 0) / 1e9
+end
+
+-- A quick task passes its limit only where the machine is busy with others,
+-- which this process has noticed then: it has waited so long in one call.
+local BUSY = 0.05
+
 -- --------------------------------------------------------------- the tasks
 
 -- They need nothing but their argument, so that any worker can run them. An
@@ -211,6 +221,14 @@ local function recent(p)
   return p.disturbed - p.before
 end
 
+-- Is this a limit that a good task passed since the machine was busy?
+local function late(p, e)
+  if e.kind == "timeout" and waited() - p.waited > BUSY then
+    count("good tasks late on a busy machine")
+    return true
+  end
+end
+
 local function go_on(p)
   while p.stopped[1] do
     pcall(harm.kill, table.remove(p.stopped), CONT)
@@ -241,7 +259,7 @@ end
 
 -- Compares the results of a map, given how often workers were killed from
 -- outside meanwhile.
-local function compare(list, results, problems, kills)
+local function compare(p, list, results, problems, kills)
   local wrong, lost = 0, 0
   local text = ""
   for i, item in ipairs(list) do
@@ -253,8 +271,10 @@ local function compare(list, results, problems, kills)
       ok = results[i] == nil
     elseif kind then
       ok = e and (e.kind == kind) and results[i] == nil
+    elseif e then
+      ok = late(p, e) and results[i] == nil
     else
-      ok = e == nil and same(results[i], value)
+      ok = same(results[i], value)
     end
     if not ok then
       wrong = wrong + 1
@@ -280,7 +300,7 @@ function calls.map(p)
   })
   if finish(p, future, random(0, 3)) then
     local results, problems = future:get()
-    compare(list, results, problems, recent(p))
+    compare(p, list, results, problems, recent(p))
   end
 end
 
@@ -292,7 +312,7 @@ function calls.retries(p)
   if finish(p, future, 2) then
     local ok, results = pcall(future.get, future)
     check(ok, "%s", tostring(results))
-    compare(list, ok and results or {}, {}, 0)
+    compare(p, list, ok and results or {}, {}, 0)
   end
 end
 
@@ -317,13 +337,14 @@ function calls.imap(p)
   count("items", n)
 end
 
-local function check_one(item, future)
+local function check_one(p, item, future)
   local value, kind = expected(item)
   local ok, v = pcall(future.get, future, HANG)
   if ok then
     check(not kind and same(v, value), "%s: a wrong result", item.what)
   else
-    check(v.kind == kind or v.kind == "lost", "%s: %s", item.what, tostring(v))
+    check(v.kind == kind or v.kind == "lost" or late(p, v), "%s: %s",
+      item.what, tostring(v))
     count(v.kind == kind and "failed as they should" or "lost to kills")
   end
 end
@@ -343,7 +364,7 @@ function calls.apply(p)
     check(#done + #rest == #futures, "futures went astray in wait")
   end
   for i = #list, 1, -1 do
-    check_one(list[i], futures[i])
+    check_one(p, list[i], futures[i])
   end
   count("items", #list)
 end
@@ -363,7 +384,7 @@ function calls.cancel(p)
     if cancelled[i] then
       check(futures[i]:cancelled(), "not cancelled")
     else
-      check_one(item, futures[i])
+      check_one(p, item, futures[i])
     end
   end
 end
@@ -405,7 +426,7 @@ function calls.close(p)
   local ok, e = pcall(p.pool.join, p.pool, HANG)
   check(ok, "join: %s", tostring(e))
   remove_pool(p)
-  compare(list, future:get(0), {}, 0)
+  compare(p, list, future:get(0), {}, 0)
   count("closed")
 end
 
@@ -445,6 +466,7 @@ while clock() - begin < seconds do
     step = ("round %d, call %d, %s"):format(rounds, i, name)
     count("calls")
     p.before, p.at_start = p.at_start, p.disturbed
+    p.waited = waited()
     local ok, e = xpcall(calls[name], debug.traceback, p)
     if not check(ok, "%s", tostring(e)) then
       pcall(p.pool.terminate, p.pool)
@@ -458,8 +480,8 @@ while clock() - begin < seconds do
 end
 
 step = "end"
-local early, late = math.min(least[1], least[2]), math.min(least[3], least[4])
-check(late - early < 1024, "memory grew from %d to %d KiB", early, late)
+local early, later = math.min(least[1], least[2]), math.min(least[3], least[4])
+check(later - early < 1024, "memory grew from %d to %d KiB", early, later)
 
 local lines = {}
 for what, n in pairs(counts) do
@@ -467,7 +489,8 @@ for what, n in pairs(counts) do
 end
 table.sort(lines, function(a, b) return a:sub(11) < b:sub(11) end)
 print(table.concat(lines, "\n"))
-print(("%d KiB of memory in the first half of the time, %d in the second; "
-  .. "%d descriptors"):format(early, late, fds))
+print(("%.0f, %.0f, %.0f, %.0f KiB of memory in the quarters of the time; "
+  .. "%d descriptors at the start and after each round"):format(
+  least[1], least[2], least[3], least[4], fds))
 print(("%d passed, %d failed"):format(passed, failed))
 os.exit(failed == 0)
