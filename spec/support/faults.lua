@@ -190,8 +190,8 @@ end
 
 -- ------------------------------------------------------------------ programs
 
--- Living processes with the mark in their environment: {pid = command}.
-local function marked(mark)
+--- Living processes with the mark in their environment: {pid = command}.
+function M.marked(mark)
   local found = {}
   for name in lfs.dir("/proc") do
     if name:find("^%d+$") then
@@ -284,7 +284,7 @@ end
 --- Every process of it that is alive: a list.
 function Program:processes()
   local list = {}
-  for pid in pairs(marked(self.out)) do
+  for pid in pairs(M.marked(self.out)) do
     if leaks.alive(pid) then list[#list + 1] = pid end
   end
   return list
@@ -293,10 +293,10 @@ end
 -- After the end: what is left is killed, and an error.
 local function nothing_left(self)
   local limit = gate.now() + (self.linger)
-  local left = marked(self.out)
+  local left = M.marked(self.out)
   while next(left) and gate.now() < limit do
     gate.sleep(0.01)
-    left = marked(self.out)
+    left = M.marked(self.out)
   end
   local list = {}
   for pid, name in pairs(left) do

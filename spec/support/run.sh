@@ -109,6 +109,13 @@ stock_specs() { specs stock_specs 60 spec lua5.4 $busted; }
 fault_specs() {
   specs fault_specs 120 spec/faults build/luapool $busted --exclude-tags=slow
 }
+# The host as a Lambda runtime; stock Lua is none.
+lambda_specs() {
+  specs lambda_specs 60 spec/lambda build/luapool $busted --exclude-tags=slow
+}
+slow_lambda() {
+  specs slow_lambda 300 spec/lambda build/luapool $busted --tags=slow
+}
 all_faults() { specs all_faults 900 spec/faults build/luapool $busted; }
 lua_suite() {
   checks lua_suite 300 "spec/support/lua_suite.sh build/luapool"
@@ -124,12 +131,21 @@ sandbox_specs() {
   # 2: no /dev/shm; 38: no semaphores at all, Lambda's answer.
   checks sandbox_canary 30 "$box env -u LD_PRELOAD $python 2" "$box $python 38"
   specs sandbox_specs 60 spec $box build/luapool $busted
+  specs sandbox_lambda 60 spec/lambda $box build/luapool $busted \
+    --exclude-tags=slow
+}
+asan_lambda() {
+  specs asan_lambda 180 spec/lambda build/asan/luapool $busted \
+    --exclude-tags=slow
 }
 
 parts=(units model host_specs stock_specs)
 case ${1-core} in
-  all) parts+=(fault_specs lua_suite sandbox_specs asan_units asan_specs) ;;
-  faults) parts=(all_faults) ;;
+  all)
+    parts+=(lambda_specs fault_specs lua_suite sandbox_specs)
+    parts+=(asan_units asan_specs asan_lambda)
+    ;;
+  faults) parts=(all_faults slow_lambda) ;;
 esac
 (($# < 2)) || parts=("${@:2}")
 for part in "${parts[@]}"; do
