@@ -17,7 +17,8 @@ JOBS := $(shell nproc)
 # Debian's packages, and what each is for:
 #   gcc libc6-dev cmake     the compiler and the build
 #   liblua5.4-dev           Lua itself: headers, and the archive the host holds
-FOR_BUILD := gcc libc6-dev cmake liblua5.4-dev
+#   libyajl-dev             reads JSON
+FOR_BUILD := gcc libc6-dev cmake liblua5.4-dev libyajl-dev
 #   lua5.4                  stock Lua: the host is compared with it, and the
 #                           specs run in both
 #   lua-busted              runs the specs

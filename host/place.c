@@ -61,8 +61,7 @@ static void place_push_quoted(lua_State *L, const char *s, size_t n) {
   luaL_pushresult(&b);
 }
 
-// Pushes the label of a field by its key at idx.
-static void place_push_field(lua_State *L, int idx) {
+void place_push_field(lua_State *L, int idx) {
   size_t n;
   const char *s;
   switch (lua_type(L, idx)) {

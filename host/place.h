@@ -13,4 +13,7 @@
 void place_push(struct encoder *e, int first, int n,
                 const struct codec_path *path);
 
+// Pushes the label of a field by its key at idx, as ".file" or "[3]".
+void place_push_field(lua_State *L, int idx);
+
 #endif

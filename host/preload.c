@@ -7,6 +7,7 @@
 #include <lauxlib.h>
 #include <stddef.h>
 
+#include "json.h"
 #include "lib.h"
 
 #ifndef LUAPOOL_MODULE
@@ -50,6 +51,8 @@ static void preload_files(lua_State *L) {
     lua_pushcclosure(L, f_load, 1);
     lua_setfield(L, -2, m->name);
   }
+  lua_pushcfunction(L, luaopen_luapool_json);
+  lua_setfield(L, -2, "luapool.json");
 }
 
 #else

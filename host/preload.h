@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The modules that are built into the host: the Lua files of lua/luapool and
-// the C half, `luapool.host`. In the module for stock lua5.4 only the latter is
-// there, since package.path finds the others.
+// The modules that are built into the host: the Lua files of lua/luapool, the
+// C half, `luapool.host`, and `luapool.json`. In the module for stock lua5.4
+// only the C half is there, since package.path finds the Lua files.
 #ifndef LUAPOOL_PRELOAD_H
 #define LUAPOOL_PRELOAD_H
 

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: MIT
+// Values to text: see json.h. Nothing of the user's runs meanwhile but
+// finalizers: tables are read raw.
+//
+// Each table on the way down has three slots on the stack: itself, the key at
+// hand, and the value there, which is the table of the next level. So the path
+// to what cannot be written needs no other note, and a table inside itself is
+// found when it has come too deep.
+#include <lauxlib.h>
+#include <math.h>
+#include <string.h>
+
+#include "buffer.h"
+#include "json.h"
+#include "json_number.h"
+#include "json_text.h"
+#include "metatable.h"
+#include "place.h"
+
+struct writer {
+  lua_State *L;
+  struct buffer out;
+};
+
+enum { VALUE = 1, WRITER, ROOT };  // stack indexes in f_encode
+
+enum { LABELS = 16 };  // of a longer path the middle is left out
+
+// --- the text ----------------------------------------------------------------
+
+static void reserve(struct writer *w, size_t n) {
+  if (buffer_reserve(&w->out, n) < 0) luaL_error(w->L, "not enough memory");
+}
+
+static void put(struct writer *w, const char *s, size_t n) {
+  reserve(w, n);
+  memcpy(w->out.data + w->out.len, s, n);
+  w->out.len += n;
+}
+
+static void put_char(struct writer *w, char c) { put(w, &c, 1); }
+
+static void put_number(struct writer *w, int i) {
+  reserve(w, JSON_NUMBER);
+  char *begin = (char *)w->out.data + w->out.len;
+  char *end = lua_isinteger(w->L, i)
+                  ? json_number_integer(begin, lua_tointeger(w->L, i))
+                  : json_number_float(begin, lua_tonumber(w->L, i));
+  w->out.len += (size_t)(end - begin);
+}
+
+// Of one that may not stand in a string as it is. DEL may, but is invisible.
+static void put_escape(struct writer *w, uint8_t c) {
+  static const char named[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
+  static const char hex[] = "0123456789abcdef";
+  const char *at = c == 0 ? NULL : strchr(named, c);
+  char text[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+  if (at != NULL) text[1] = letters[at - named];
+  put(w, text, at != NULL ? 2 : 6);
+}
+
+static bool is_plain(uint8_t c) {
+  return c >= ' ' && c < 0x7f && c != '"' && c != '\\';
+}
+
+// The end of what may stand in a string as it is.
+static const uint8_t *plain_end(const uint8_t *p, const uint8_t *end) {
+  for (unsigned n = 1; p < end && n > 0; p += n)
+    n = *p < 0x80 ? is_plain(*p) : json_text_character(p, end);
+  return p;
+}
+
+// The string at index i, or false where it is no UTF-8.
+static bool put_string(struct writer *w, int i) {
+  size_t n;
+  const uint8_t *p = (const uint8_t *)lua_tolstring(w->L, i, &n);
+  const uint8_t *end = p + n;
+  put_char(w, '"');
+  for (;; p++) {
+    const uint8_t *run = p;
+    p = plain_end(p, end);
+    put(w, (const char *)run, (size_t)(p - run));
+    if (p == end) break;
+    if (*p >= 0x80) return false;
+    put_escape(w, *p);
+  }
+  put_char(w, '"');
+  return true;
+}
+
+// --- errors: false, and the message on top of the stack --------------------
+
+// Pushes where the value inside of `depth` tables is: "items[3].f".
+static void push_path(lua_State *L, int depth) {
+  luaL_Buffer b;
+  luaL_buffinit(L, &b);
+  for (int i = 0; i < depth; i++) {
+    if (depth > LABELS && i == LABELS / 2) {
+      luaL_addstring(&b, " ... ");
+      i = depth - LABELS / 2;
+    }
+    place_push_field(L, ROOT + 2 * i + 1);
+    const char *label = lua_tostring(L, -1);
+    if (i == 0 && label[0] == '.') {
+      lua_pushstring(L, label + 1);
+      lua_remove(L, -2);
+    }
+    luaL_addvalue(&b);
+  }
+  luaL_pushresult(&b);
+}
+
+static bool fail(struct writer *w, int depth, const char *what) {
+  lua_State *L = w->L;
+  luaL_checkstack(L, LUA_MINSTACK, what);
+  lua_pushfstring(L, "cannot encode %s", what);
+  if (depth == 0) return false;
+  push_path(L, depth);
+  lua_pushfstring(L, "%s (%s)", lua_tostring(L, -2), lua_tostring(L, -1));
+  return false;
+}
+
+static bool fail_type(struct writer *w, int depth) {
+  lua_State *L = w->L;
+  bool light = lua_type(L, -1) == LUA_TLIGHTUSERDATA;
+  const char *type = light ? "light userdata" : luaL_typename(L, -1);
+  lua_pushfstring(L, "a %s", lua_isthread(L, -1) ? "coroutine" : type);
+  return fail(w, depth, lua_tostring(L, -1));
+}
+
+// A table is too deep. One that is inside itself always comes here.
+static bool fail_deep(struct writer *w, int depth) {
+  for (int inner = 1; inner <= depth; inner++)
+    for (int outer = 0; outer < inner; outer++)
+      if (lua_rawequal(w->L, ROOT + 2 * inner, ROOT + 2 * outer))
+        return fail(w, inner, "a table inside itself");
+  return fail(w, depth, "more than 1000 levels of tables");
+}
+
+// The keys of a table do not fit together, or are none of JSON. Says the same
+// in whatever order they come.
+static bool fail_keys(struct writer *w, int depth) {
+  lua_State *L = w->L;
+  int table = ROOT + 2 * depth;
+  bool strings = false, integers = false;
+  lua_settop(L, table);
+  for (lua_pushnil(L); lua_next(L, table); lua_settop(L, table + 1)) {
+    bool string = lua_type(L, -2) == LUA_TSTRING;
+    bool integer = lua_isinteger(L, -2);
+    strings |= string;
+    integers |= integer;
+    if (string || integer) continue;
+    const char *type =
+        lua_isnumber(L, -2) ? "float" : luaL_typename(L, table + 1);
+    lua_pushfstring(L, "a table with a %s as key", type);
+    return fail(w, depth, lua_tostring(L, -1));
+  }
+  return fail(w, depth,
+              strings && integers ? "a table of both a list and an object"
+              : strings           ? "an array with names"
+                                  : "a list with holes");
+}
+
+// --- values ----------------------------------------------------------------
+
+static bool put_value(struct writer *w, int depth);
+
+// The table in its slot, which has keys.
+static bool put_object(struct writer *w, int depth) {
+  lua_State *L = w->L;
+  int table = ROOT + 2 * depth;
+  char before = '{';
+  for (lua_pushnil(L); lua_next(L, table); lua_settop(L, table + 1)) {
+    if (lua_type(L, table + 1) != LUA_TSTRING) return fail_keys(w, depth);
+    put_char(w, before);
+    if (!put_string(w, table + 1))
+      return fail(w, depth, "a key that is no UTF-8");
+    put_char(w, ':');
+    if (!put_value(w, depth + 1)) return false;
+    before = ',';
+  }
+  put_char(w, '}');
+  return true;
+}
+
+// Whether the keys of the table in its slot are 1 to n and no others.
+static bool check_list(struct writer *w, int depth, lua_Integer n) {
+  lua_State *L = w->L;
+  int table = ROOT + 2 * depth;
+  lua_Integer found = 0;
+  for (lua_pushnil(L); lua_next(L, table); lua_settop(L, table + 1)) {
+    lua_Integer key = lua_isinteger(L, -2) ? lua_tointeger(L, -2) : 0;
+    if (key < 1 || key > n) return fail_keys(w, depth);
+    found++;
+  }
+  return found == n || fail_keys(w, depth);
+}
+
+static bool put_list(struct writer *w, int depth) {
+  lua_State *L = w->L;
+  int table = ROOT + 2 * depth;
+  lua_Integer n = (lua_Integer)lua_rawlen(L, table);
+  if (!check_list(w, depth, n)) return false;
+  put_char(w, '[');
+  for (lua_Integer i = 1; i <= n; i++) {
+    if (i > 1) put_char(w, ',');
+    lua_pushinteger(L, i);
+    lua_rawgeti(L, table, i);
+    if (!put_value(w, depth + 1)) return false;
+    lua_settop(L, table);
+  }
+  put_char(w, ']');
+  return true;
+}
+
+static bool is_marked(lua_State *L, int table) {
+  if (!lua_getmetatable(L, table)) return false;
+  bool marked = lua_rawequal(L, -1, lua_upvalueindex(1));
+  lua_settop(L, table);
+  return marked;
+}
+
+// The table on top of the stack. It is a list where its metatable or the first
+// key at hand says so; all else must fit that.
+static bool put_table(struct writer *w, int depth) {
+  lua_State *L = w->L;
+  int table = lua_gettop(L);
+  if (depth >= JSON_LEVELS) return fail_deep(w, depth);
+  luaL_checkstack(L, LUA_MINSTACK, "cannot encode");
+  if (is_marked(L, table)) return put_list(w, depth);
+  lua_pushnil(L);
+  if (!lua_next(L, table)) {
+    put(w, "{}", 2);
+    return true;
+  }
+  bool object = lua_type(L, table + 1) == LUA_TSTRING;
+  lua_settop(L, table);
+  return object ? put_object(w, depth) : put_list(w, depth);
+}
+
+static bool put_float(struct writer *w, int depth) {
+  lua_Number x = lua_tonumber(w->L, -1);
+  if (isnan(x)) return fail(w, depth, "NaN");
+  if (isinf(x)) return fail(w, depth, "an infinity");
+  put_number(w, -1);
+  return true;
+}
+
+// The value on top of the stack, which is inside of `depth` tables. As deep as
+// C calls itself.
+static bool put_value(struct writer *w, int depth) {
+  lua_State *L = w->L;
+  switch (lua_type(L, -1)) {
+    case LUA_TSTRING:
+      return put_string(w, -1) || fail(w, depth, "a string that is no UTF-8");
+    case LUA_TNUMBER:
+      if (!lua_isinteger(L, -1)) return put_float(w, depth);
+      put_number(w, -1);
+      return true;
+    case LUA_TBOOLEAN:
+      lua_toboolean(L, -1) ? put(w, "true", 4) : put(w, "false", 5);
+      return true;
+    case LUA_TTABLE:
+      return put_table(w, depth);
+    case LUA_TLIGHTUSERDATA:
+      if (lua_touserdata(L, -1) != NULL) return fail_type(w, depth);
+      put(w, "null", 4);
+      return true;
+    case LUA_TNIL:
+      put(w, "null", 4);
+      return true;
+    default:
+      return fail_type(w, depth);
+  }
+}
+
+// --- the whole ---------------------------------------------------------------
+
+static int f_free(lua_State *L) {
+  struct writer *w = lua_touserdata(L, 1);
+  buffer_free(&w->out);
+  return 0;
+}
+
+static struct writer *push_writer(lua_State *L) {
+  static const luaL_Reg methods[] = {{"__gc", f_free}, {NULL, NULL}};
+  struct writer *w = lua_newuserdatauv(L, sizeof *w, 0);
+  *w = (struct writer){.L = L};
+  metatable_push(L, "luapool.json.writer", methods);
+  lua_setmetatable(L, -2);
+  return w;
+}
+
+int json_f_encode(lua_State *L) {
+  luaL_checkany(L, VALUE);
+  lua_settop(L, VALUE);
+  struct writer *w = push_writer(L);
+  lua_pushvalue(L, VALUE);
+  if (put_value(w, 0)) {
+    lua_pushlstring(L, (const char *)w->out.data, w->out.len);
+    buffer_free(&w->out);
+    return 1;
+  }
+  buffer_free(&w->out);
+  lua_pushnil(L);
+  lua_insert(L, -2);
+  return 2;
+}
