@@ -18,18 +18,24 @@ JOBS := $(shell nproc)
 #   gcc libc6-dev cmake     the compiler and the build
 #   liblua5.4-dev           Lua itself: headers, and the archive the host holds
 #   libyajl-dev             reads JSON
-FOR_BUILD := gcc libc6-dev cmake liblua5.4-dev libyajl-dev
+#   libarchive-dev          writes the zip of lambdapool package
+#   lua-argparse            the command line of lambdapool, at run time
+#   lua-cjson               goes into every zip, since handlers require it
+FOR_BUILD := gcc libc6-dev cmake liblua5.4-dev libyajl-dev libarchive-dev \
+  lua-argparse lua-cjson
 #   lua5.4                  stock Lua: the host is compared with it, and the
 #                           specs run in both
 #   lua-busted              runs the specs
 #   lua-cjson               a C module that must load; its null must travel
+#   lua-filesystem          directories in specs; a C module to package
+#   binutils                objdump, for the symbol versions in a zip
 #   bubblewrap              the Lambda-shaped sandbox
 #   python3-venv            fetches Lua's test suite; canary of the sandbox
 #   procps                  ps and pgrep, for specs that look at processes
 #   strace                  makes system calls fail, for the specs of faults
 #   spin                    checks the model of the pipe protocol
-FOR_TEST := lua5.4 lua-busted lua-cjson bubblewrap python3-venv procps strace \
-  spin
+FOR_TEST := lua5.4 lua-busted lua-cjson lua-filesystem binutils bubblewrap \
+  python3-venv procps strace spin
 #   clang                   the second compiler
 #   clang-format lua-check  the style of C and of Lua
 #   cppcheck                what compilers do not warn of

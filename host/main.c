@@ -277,13 +277,37 @@ static void open_state(lua_State *L, int argc, char **argv,
   lua_gc(L, LUA_GCGEN, 0, 0);  // as lua's own command does
 }
 
+// The module whose `main` is the program where the host goes by another name,
+// or NULL. It finds the command line in the global arg.
+static const char *program_of(const char *name) {
+  const char *slash = strrchr(name, '/');
+  if (slash != NULL) name = slash + 1;
+  if (strcmp(name, "lambdapool") == 0) return "luapool.lambda.command";
+  return NULL;
+}
+
+static int run_program(lua_State *L, const char *module) {
+  lua_getglobal(L, "require");
+  lua_pushstring(L, module);
+  int status = docall(L, 1, 1);
+  if (status != LUA_OK) return report(L, status);
+  lua_getfield(L, -1, "main");
+  return report(L, docall(L, 0, 0));
+}
+
 // f_main(argc, argv) -> true where all went well.
 static int f_main(lua_State *L) {
   int argc = (int)lua_tointeger(L, 1);
   char **argv = lua_touserdata(L, 2);
-  struct options o = parse(argv);
   luaL_checkversion(L);
   if (argv[0] != NULL && argv[0][0] != '\0') progname = argv[0];
+  const char *program = program_of(progname);
+  if (program != NULL) {
+    open_state(L, argc, argv, &(struct options){.script = argc});
+    lua_pushboolean(L, run_program(L, program) == LUA_OK);
+    return 1;
+  }
+  struct options o = parse(argv);
   if (o.bad) {
     usage(argv[o.script]);
     return 0;

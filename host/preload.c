@@ -7,6 +7,7 @@
 #include <lauxlib.h>
 #include <stddef.h>
 
+#include "disk.h"
 #include "json.h"
 #include "lib.h"
 
@@ -45,7 +46,12 @@ static int f_load(lua_State *L) {
   return 1;
 }
 
-static void preload_files(lua_State *L) {
+// What is written in C and has a use in the host alone.
+static const luaL_Reg c_modules[] = {{"luapool.disk", luaopen_luapool_disk},
+                                     {NULL, NULL}};
+
+static void preload_host(lua_State *L) {
+  luaL_setfuncs(L, c_modules, 0);
   for (const struct module *m = modules; m->name != NULL; m++) {
     lua_pushinteger(L, m - modules);
     lua_pushcclosure(L, f_load, 1);
@@ -57,13 +63,13 @@ static void preload_files(lua_State *L) {
 
 #else
 
-static void preload_files(lua_State *L) { (void)L; }
+static void preload_host(lua_State *L) { (void)L; }
 
 #endif
 
 void luapool_preload(lua_State *L) {
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
-  preload_files(L);
+  preload_host(L);
   lua_pushcfunction(L, luaopen_luapool_host);
   lua_setfield(L, -2, "luapool.host");
   lua_pop(L, 1);

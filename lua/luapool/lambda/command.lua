@@ -1,0 +1,72 @@
+-- SPDX-License-Identifier: MIT
+-- The command `lambdapool`: its command line. Each subcommand is a file beside
+-- this one with `summary`, `define(parser)`, which adds its arguments, and
+-- `run(options)`. What they raise through failure.lua is one line on stderr and
+-- status 1; a wrong command line, status 2.
+local failure = require "luapool.lambda.failure"
+
+local M = {}
+
+local COMMANDS = { "package" }
+
+local function load_argparse()
+  local ok, argparse = pcall(require, "argparse")
+  if not ok then
+    failure.raise("the Lua module argparse is missing " ..
+      "(Debian: apt install lua-argparse)")
+  end
+  return argparse
+end
+
+local function new_parser()
+  local parser = load_argparse()("lambdapool",
+    "Packages and runs Lua handlers for AWS Lambda.")
+  parser:command_target("command")
+  parser:help_max_width(80)
+  for _, name in ipairs(COMMANDS) do
+    local module = require("luapool.lambda." .. name)
+    module.define(parser:command(name, module.summary):summary(module.summary))
+  end
+  return parser
+end
+
+-- Which --help helps: that of the subcommand where one was named.
+local function help_of(words)
+  for _, name in ipairs(COMMANDS) do
+    if words[1] == name then
+      return "lambdapool " .. name .. " --help"
+    end
+  end
+  return "lambdapool --help"
+end
+
+local function parse(words)
+  local ok, options = new_parser():pparse(words)
+  if not ok then
+    failure.usage("%s; see `%s`", options, help_of(words))
+  end
+  return options
+end
+
+local function run(words)
+  local options = parse(words)
+  require("luapool.lambda." .. options.command).run(options)
+end
+
+-- Keeps our own errors, and gives all others a traceback.
+local function handler(e)
+  return failure.is(e) and e or debug.traceback(tostring(e), 2)
+end
+
+--- Runs the command line in the global `arg`, and leaves with a status other
+-- than 0 where that failed.
+function M.main()
+  local words = table.move(arg, 1, #arg, 1, {})
+  local ok, e = xpcall(run, handler, words)
+  if not ok then
+    io.stderr:write("lambdapool: ", tostring(e), "\n")
+    os.exit(failure.is(e) and e.status or 1)
+  end
+end
+
+return M
