@@ -12,7 +12,8 @@ enum frame_type {
   FRAME_FUNCTION,  // struct frame_call, then a message: the function of a call
   FRAME_FORGET,    // struct frame_call: no more chunks of that call will come
   FRAME_DEFINE,    // a registered value, as the session made it
-  FRAME_CHUNK,     // struct frame_chunk, then `count` items
+  FRAME_ENVIRONMENT,  // "name=value" sets a variable, "name" removes it
+  FRAME_CHUNK,        // struct frame_chunk, then `count` items
 
   // Worker to parent.
   FRAME_READY,   // empty: the initializer has returned

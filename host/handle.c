@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <lauxlib.h>
+#include <math.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -95,7 +96,11 @@ static int send_bytes(lua_State *L, uint8_t type) {
   return 0;
 }
 
-// handle:send_define(bytes), handle:send_init(bytes): of the session
+// handle:send_define(bytes), handle:send_init(bytes): of the session;
+// handle:send_environment("name=value" or "name")
+static int f_send_environment(lua_State *L) {
+  return send_bytes(L, FRAME_ENVIRONMENT);
+}
 static int f_send_define(lua_State *L) { return send_bytes(L, FRAME_DEFINE); }
 static int f_send_init(lua_State *L) { return send_bytes(L, FRAME_INIT); }
 
@@ -323,7 +328,7 @@ static int f_take(lua_State *L) {
 }
 
 // Stack slots of call.
-enum { CALL_SESSION = 3, CALL_SCOPE, CALL_FUNCTION };
+enum { CALL_SESSION = 3, CALL_SCOPE, CALL_SECONDS, CALL_FUNCTION };
 
 // The results of a chunk go straight into the list: the caller's slots.
 enum { TAKE_SERIAL = 2, TAKE_SESSION, TAKE_SCOPE, LIST, AT, MOST, NIL, ITEM };
@@ -393,9 +398,11 @@ static int call_put(lua_State *L, struct handle *h, uint32_t serial, int first,
 
 // Waits for the answer to the chunk. Pushes its values and returns their number;
 // -1 where anything else happens first, which is then still to be taken.
-static int call_wait(lua_State *L, struct handle *h, uint32_t serial) {
+static int call_wait(lua_State *L, struct handle *h, uint32_t serial,
+                     double *frozen) {
   struct frame f;
-  while (poller_wait_for(h->ch.rfd, h->process.pidfd)) {
+  double seconds = luaL_optnumber(L, CALL_SECONDS, HUGE_VAL);
+  while (poller_wait_for(h->ch.rfd, h->process.pidfd, seconds, frozen)) {
     if (channel_read(&h->ch) < 0) return -1;
     size_t before = h->ch.in_pos;
     int r = channel_next(&h->ch, &f);
@@ -412,8 +419,10 @@ static int call_wait(lua_State *L, struct handle *h, uint32_t serial) {
   return -1;
 }
 
-// handle:call(serial, session, scope, f, args...) -> true, results...
-//   | false: sent, but the answer is not there, or is no result
+// handle:call(serial, session, scope, seconds or nil, f, args...)
+//   -> true, results...
+//   | false [, frozen]: sent, but the answer is not there, or is no result; for
+//     how many seconds this process was stopped meanwhile, as of poller:wait
 //   | nil: not sent, since something in it cannot travel
 // The short way of an apply on a pool that does nothing else: the scheduler's
 // bookkeeping takes as long as the pipes. Where false comes an interrupt is held
@@ -421,16 +430,19 @@ static int call_wait(lua_State *L, struct handle *h, uint32_t serial) {
 static int f_call(lua_State *L) {
   struct handle *h = to_handle(L);
   uint32_t serial = check_u32(L, 2);
-  if (!call_put(L, h, serial, CALL_FUNCTION, lua_gettop(L) - CALL_SCOPE))
+  double frozen = 0;
+  if (!call_put(L, h, serial, CALL_FUNCTION, lua_gettop(L) - CALL_SECONDS))
     return 0;
   luapool_busy = 1;
-  lua_settop(L, CALL_SCOPE);
+  lua_settop(L, CALL_SECONDS);
   lua_pushboolean(L, 1);
-  int n = channel_flush(&h->ch) == 1 ? call_wait(L, h, serial) : -1;
+  int n = channel_flush(&h->ch) == 1 ? call_wait(L, h, serial, &frozen) : -1;
   luapool_busy = n < 0;
   if (n >= 0) return n + 1;
   lua_pushboolean(L, 0);
-  return 1;
+  if (frozen == 0) return 1;
+  lua_pushnumber(L, frozen);
+  return 2;
 }
 
 // handle:stuck() -> whether its last frame stops in the middle for good: all
@@ -599,6 +611,7 @@ static const luaL_Reg methods[] = {
     {"send_function", f_send_function},
     {"send_forget", f_send_forget},
     {"send_define", f_send_define},
+    {"send_environment", f_send_environment},
     {"send_init", f_send_init},
     {"send_call", f_send_call},
     {"send_items", f_send_items},

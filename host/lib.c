@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "codec.h"
+#include "environment.h"
 #include "epoch.h"
 #include "handle.h"
 #include "ledger.h"
@@ -400,6 +401,7 @@ static const luaL_Reg functions[] = {
     {"epoch", f_epoch},
     {"cpu_count", f_cpu_count},
     {"exit", f_exit},
+    {"setenv", environment_f_set},
     {"follow_sigpipe", f_follow_sigpipe},
     {"entropy", f_entropy},
     {"generator", f_generator},

@@ -332,8 +332,11 @@ static int f_random(lua_State *L) {
 // ----------------------------------------------------------------- frames
 
 static const char *const frame_names[] = {
-    [FRAME_INIT] = "init",     [FRAME_FUNCTION] = "function",
-    [FRAME_FORGET] = "forget", [FRAME_DEFINE] = "define",
+    [FRAME_INIT] = "init",
+    [FRAME_FUNCTION] = "function",
+    [FRAME_FORGET] = "forget",
+    [FRAME_DEFINE] = "define",
+    [FRAME_ENVIRONMENT] = "environment",
     [FRAME_CHUNK] = "chunk",
 };
 
@@ -380,7 +383,7 @@ static int frame_push(lua_State *L, struct link *k, const struct frame *f) {
     lua_pushinteger(L, take_call(L, k));
     return 2;
   }
-  if (f->type == FRAME_DEFINE) {
+  if (f->type == FRAME_DEFINE || f->type == FRAME_ENVIRONMENT) {
     lua_pushlstring(L, (const char *)k->p, f->length);
     return 2;
   }
@@ -405,7 +408,7 @@ static int frame_wait(lua_State *L, struct link *k, struct frame *f) {
 // link:receive() -> what, ...: waits for the next frame
 //   "chunk", call, kind (0 map, 1 star, 2 call), seeded
 //   "function" | "forget", call
-//   "define", bytes
+//   "define" | "environment", bytes
 //   "init"
 //   nothing: the parent has closed the pipe
 static int f_receive(lua_State *L) {

@@ -91,14 +91,6 @@ static void unwatch_interrupts(void) {
     process_close(&interrupt.fd);
 }
 
-bool poller_wait_for(int fd, int pidfd) {
-  // poll passes over a descriptor of -1.
-  struct pollfd fds[] = {{fd, POLLIN, 0}, {pidfd, POLLIN, 0}, {-1, POLLIN, 0}};
-  if (interrupt.epoch == epoch_now()) fds[2].fd = interrupt.fd;
-  if (interrupt.pending) return false;
-  return poll(fds, 3, -1) > 0 && !fds[1].revents && !fds[2].revents;
-}
-
 static double clock_s(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
@@ -110,6 +102,50 @@ static int milliseconds(double seconds) {
   if (!(seconds > 0)) return 0;
   double ms = ceil(seconds * 1e3);
   return ms < INT_MAX ? (int)ms : INT_MAX;
+}
+
+// A wait as poll and epoll_wait do it: for `ms`, -1 for ever.
+typedef int wait_f(const void *what, int ms);
+
+// Waits for at most `seconds` (HUGE_VAL: for ever). Stores how long this process
+// was stopped meanwhile, 0 if it was not.
+static int wait_timed(wait_f *wait, const void *what, double seconds,
+                      double *frozen) {
+  *frozen = 0;
+  if (!(seconds > 0)) return wait(what, 0);
+  if (seconds == HUGE_VAL) return wait(what, -1);
+  double now = clock_s(), end = now + seconds;
+  for (;;) {
+    double before = now;
+    double piece = end - before < PIECE ? end - before : PIECE;
+    int n = wait(what, milliseconds(piece));
+    int saved = errno;
+    now = clock_s();
+    errno = saved;
+    // All of it: limits that pass late are better than those that pass early.
+    if (now - before - piece > FREEZE) *frozen = now - before;
+    if (n != 0 || *frozen > 0 || now >= end) return n;
+  }
+}
+
+struct poll_set {
+  struct pollfd *fds;
+  nfds_t n;
+};
+
+static int wait_poll(const void *what, int ms) {
+  const struct poll_set *s = what;
+  return poll(s->fds, s->n, ms);
+}
+
+bool poller_wait_for(int fd, int pidfd, double seconds, double *frozen) {
+  // poll passes over a descriptor of -1.
+  struct pollfd fds[] = {{fd, POLLIN, 0}, {pidfd, POLLIN, 0}, {-1, POLLIN, 0}};
+  const struct poll_set set = {fds, 3};
+  if (interrupt.epoch == epoch_now()) fds[2].fd = interrupt.fd;
+  if (interrupt.pending) return false;
+  int n = wait_timed(wait_poll, &set, seconds, frozen);
+  return n > 0 && !fds[1].revents && !fds[2].revents;
 }
 
 static struct poller *to_poller(lua_State *L) {
@@ -199,24 +235,21 @@ static int push_events(lua_State *L, const struct epoll_event *e, int n) {
   return 1;
 }
 
-// epoll_wait for at most `seconds`. Stores how long this process was stopped
-// meanwhile, 0 if it was not.
-static int wait_timed(const struct poller *p, struct epoll_event *events,
-                      double seconds, double *frozen) {
-  *frozen = 0;
-  if (!(seconds > 0)) return epoll_wait(p->fd, events, EVENTS, 0);
-  double now = clock_s(), end = now + seconds;
-  for (;;) {
-    double before = now;
-    double piece = end - before < PIECE ? end - before : PIECE;
-    int n = epoll_wait(p->fd, events, EVENTS, milliseconds(piece));
-    int saved = errno;
-    now = clock_s();
-    errno = saved;
-    // All of it: limits that pass late are better than those that pass early.
-    if (now - before - piece > FREEZE) *frozen = now - before;
-    if (n != 0 || *frozen > 0 || now >= end) return n;
-  }
+struct epoll_set {
+  int fd;
+  struct epoll_event *events;
+};
+
+static int wait_epoll(const void *what, int ms) {
+  const struct epoll_set *s = what;
+  return epoll_wait(s->fd, s->events, EVENTS, ms);
+}
+
+// Behind what a wait returns.
+static int push_frozen(lua_State *L, double frozen) {
+  if (frozen == 0) return 0;
+  lua_pushnumber(L, frozen);
+  return 1;
 }
 
 // poller:wait(seconds or nil, ready) -> n [, frozen] | nil
@@ -225,24 +258,20 @@ static int wait_timed(const struct poller *p, struct epoll_event *events,
 static int f_wait(lua_State *L) {
   struct poller *p = to_poller(L);
   struct epoll_event events[EVENTS];
-  double frozen = 0;
+  const struct epoll_set set = {p->fd, events};
+  double seconds = luaL_optnumber(L, 2, HUGE_VAL), frozen;
   luaL_checktype(L, 3, LUA_TTABLE);
-  int n = lua_isnoneornil(L, 2)
-              ? epoll_wait(p->fd, events, EVENTS, -1)
-              : wait_timed(p, events, luaL_checknumber(L, 2), &frozen);
+  int n = wait_timed(wait_epoll, &set, seconds, &frozen);
   if (interrupt.pending) return 0;
   if (n < 0 && errno != EINTR)
     return luaL_error(L, "could not wait for workers: %s", strerror(errno));
   push_events(L, events, n < 0 ? 0 : n);
-  if (frozen == 0) return 1;
-  lua_pushnumber(L, frozen);
-  return 2;
+  return 1 + push_frozen(L, frozen);
 }
 
 int poller_f_poll(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
-  bool timed = !lua_isnoneornil(L, 2);
-  double seconds = luaL_optnumber(L, 2, 0);
+  double seconds = luaL_optnumber(L, 2, HUGE_VAL), frozen;
   nfds_t n = (nfds_t)lua_rawlen(L, 1);
   struct pollfd *fds = lua_newuserdatauv(L, (n + 1) * sizeof *fds, 0);
   for (nfds_t i = 0; i < n; i++) {
@@ -250,12 +279,13 @@ int poller_f_poll(lua_State *L) {
     fds[i] = (struct pollfd){(int)luaL_checkinteger(L, -1), POLLIN, 0};
     lua_pop(L, 1);
   }
-  int r = poll(fds, n, timed ? milliseconds(seconds) : -1);
+  const struct poll_set set = {fds, n};
+  int r = wait_timed(wait_poll, &set, seconds, &frozen);
   if (interrupt.pending) return 0;
   if (r < 0 && errno != EINTR)
     return luaL_error(L, "could not wait: %s", strerror(errno));
   lua_pushboolean(L, r > 0);
-  return 1;
+  return 1 + push_frozen(L, frozen);
 }
 
 static int timer_open(struct poller *p) {

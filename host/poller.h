@@ -15,15 +15,17 @@ void poller_interrupt(void);
 // Was there one since the last call?
 bool poller_interrupted(void);
 
-// Waits until fd is readable. False where the process of pidfd ended first, or
-// at an interrupt.
-bool poller_wait_for(int fd, int pidfd);
+// Waits until fd is readable. False where the process of pidfd ended first, at
+// an interrupt, or after `seconds` (HUGE_VAL: never). Stores for how many seconds
+// this process was stopped meanwhile, 0 if it was not; unknown without a limit.
+bool poller_wait_for(int fd, int pidfd, double seconds, double *frozen);
 
 // poller() -> poller | nil, message
 int poller_f_new(lua_State *L);
 
 // poll({fd, ...}, seconds or nil) -> true: one is readable, false: time is up,
-// nil: interrupted
+// nil: interrupted; then, where this process was stopped meanwhile, for how many
+// seconds
 int poller_f_poll(lua_State *L);
 
 #endif

@@ -39,7 +39,13 @@ local NONE = Call.returned
 
 -- An apply: one item. There is one such object a task, so what is the same for
 -- all stands in the metatable, and constructors name every field there will be.
-local Apply = { kind = M.CALL, size = 1, pending = 1, tries = 0 }
+local Apply = {
+  kind = M.CALL,
+  single = true,
+  size = 1,
+  pending = 1,
+  tries = 0,
+}
 
 local last_id = 0
 

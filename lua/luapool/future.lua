@@ -6,6 +6,7 @@
 
 local host = require "luapool.host"
 local errors = require "luapool.error"
+local limits = require "luapool.limits"
 local options = require "luapool.options"
 
 local unpack = table.unpack
@@ -274,33 +275,36 @@ function Watch:stop(futures)
   end
 end
 
--- The next time at which one of them has to do something, or the limit.
-function Watch:next_timer(limit)
+-- The seconds until one of them has to do something, at most so many.
+function Watch:pause(seconds)
   for _, s in ipairs(self.schedulers) do
     local at = s:next_timer()
-    if at and (not limit or at < limit) then
-      limit = at
+    local due = at and at - host.clock()
+    if due and (not seconds or due < seconds) then
+      seconds = due
     end
   end
-  return limit
+  return seconds
 end
 
--- One step of all the schedulers.
-function Watch:step(limit)
+-- One step of all the schedulers, which waits for `seconds` at most.
+function Watch:step(seconds)
   local list = self.schedulers
   if #list == 1 then
-    return list[1]:step(limit and limit - host.clock())
+    return list[1]:step(seconds)
   end
   local fds = {}
   for _, s in ipairs(list) do
     table.insert(fds, s:fileno())
   end
-  local at = self:next_timer(limit)
+  local pause = self:pause(seconds)
   host.busy(true)
-  local ready = host.poll(fds, at and at - host.clock())
+  local ready, frozen = host.poll(fds, pause)
   host.busy(false)
   if ready == nil then
     list[1]:interrupted()
+  elseif frozen then
+    limits.thaw(frozen, list)
   end
   for _, s in ipairs(list) do
     s:step(0)
@@ -310,9 +314,11 @@ end
 -- Steps until enough(self) or the limit, a time; whether it was enough.
 function Watch:run(enough, limit)
   while not enough(self) do
-    self:step(limit)
+    self:step(limits.within(limit and limit - host.clock()))
     if limit and host.clock() >= limit then
       return enough(self)
+    elseif limits.time_is_up() and not enough(self) then
+      limits.raise_time_is_up(self.schedulers)
     end
   end
   return true

@@ -112,6 +112,15 @@ function Inline:step()
   self:settle()
 end
 
+--- As Scheduler's; here a step does not wait but runs an item, so that time is
+-- looked at before it.
+function Inline:run_until(done, arg, timeout)
+  if limits.time_is_up() then
+    limits.raise_time_is_up { self }
+  end
+  return scheduler.Scheduler.run_until(self, done, arg, timeout)
+end
+
 function Inline:next_timer()
   return scheduler.next_call(self) and host.clock() or nil
 end

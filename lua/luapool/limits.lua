@@ -1,9 +1,11 @@
 -- SPDX-License-Identifier: MIT
--- Time limits: of a task, of a call, of a worker that was told to end. A
--- process that was stopped for a while does not find them all passed.
+-- Time limits: of a task, of a call, of a worker that was told to end, of all
+-- waiting in this process (luapool.invocation). A process that was stopped for
+-- a while does not find them all passed.
 
 local host = require "luapool.host"
 local errors = require "luapool.error"
+local pending = require "luapool.pending"
 
 local clock, min = host.clock, math.min
 
@@ -122,8 +124,44 @@ function M.expire(self)
   end
 end
 
---- This process was stopped: no limit of ours has passed in that time.
-function M.thaw(self, seconds)
+-- ------------------------------------------------------------ the invocation
+
+-- When whoever waits in this process is to be told that time is up; nil: never.
+-- A child's limit is not its parent's.
+local invocation, epoch
+
+--- Nobody waits for longer than that from now on.
+-- @number[opt] seconds nil: as long as need be
+function M.set_invocation(seconds)
+  invocation = seconds and clock() + seconds
+  epoch = host.epoch()
+end
+
+-- Seconds that are left; nil where there is no limit in this process.
+local function left()
+  return epoch == host.epoch() and invocation - clock() or nil
+end
+
+--- How long a wait of so many seconds (nil: any number) may be.
+function M.within(seconds)
+  return invocation and earlier(seconds, left()) or seconds
+end
+
+--- Is the invocation's time up?
+function M.time_is_up()
+  return invocation and (left() or 1) <= 0
+end
+
+--- Says so, and what these schedulers were waited for.
+-- @raise kind `timeout`
+function M.raise_time_is_up(schedulers)
+  errors.raise("timeout", "the time of the invocation is up while waiting for "
+    .. (pending.text(pending.of(schedulers)) or "workers to end"))
+end
+
+-- ------------------------------------------------------------------- freezes
+
+local function thaw(self, seconds)
   self.frozen = self.frozen + seconds
   for call in pairs(self.calls) do
     if call.deadline_at then
@@ -133,6 +171,17 @@ function M.thaw(self, seconds)
   find_deadline(self)
   for _, seat in ipairs(self.seats) do
     seat:thaw(seconds)
+  end
+end
+
+--- This process was stopped for so many seconds: no limit of ours, or of these
+-- schedulers', has passed in that time.
+function M.thaw(seconds, schedulers)
+  if invocation then
+    invocation = invocation + seconds
+  end
+  for _, s in ipairs(schedulers) do
+    thaw(s, seconds)
   end
 end
 

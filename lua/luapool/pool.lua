@@ -20,6 +20,7 @@ local host = require "luapool.host"
 local calls = require "luapool.call"
 local errors = require "luapool.error"
 local inline = require "luapool.inline"
+local limits = require "luapool.limits"
 local options = require "luapool.options"
 local registry = require "luapool.registry"
 local request = require "luapool.request"
@@ -335,7 +336,10 @@ function methods:poll(timeout)
   options.argument(2, 1, "poll", timeout, check.number, true)
   local s = self.scheduler
   if s:owned() and s.state ~= "ended" then
-    s:step(math.max(0, timeout or 0))
+    s:step(limits.within(math.max(0, timeout or 0)))
+    if timeout and timeout > 0 and limits.time_is_up() and not s:drained() then
+      limits.raise_time_is_up { s }
+    end
   end
 end
 

@@ -23,6 +23,9 @@ Scheduler.__index = Scheduler
 
 local M = {}
 
+local all = setmetatable({}, { __mode = "k" })
+local made = 0
+
 --- Starts a pool's workers.
 -- @param o size, start_method, initializer, initargs, maxtasksperchild,
 --   max_restarts, registered
@@ -58,7 +61,21 @@ function M.new(o)
     self.seats[number] = seats.new(self, number)
   end
   supervisor.start(self)
+  made = made + 1
+  all[self] = made
   return self
+end
+
+--- Those of this process that have not ended, in the order of their making.
+function M.all()
+  local list = {}
+  for s in pairs(all) do
+    if s:owned() and s.state ~= "ended" then
+      table.insert(list, s)
+    end
+  end
+  table.sort(list, function(a, b) return all[a] < all[b] end)
+  return list
 end
 
 --- Is every task submitted done? An imap whose iterator is not asked submits
@@ -552,6 +569,35 @@ function Scheduler:stop_all(e)
   end
 end
 
+-- Ends every call that has something pending, and whatever is still at work.
+local function cut_short(self, e)
+  for _, call in ipairs(self:all_calls()) do
+    if call.pending > 0 then
+      self:drop(call, 1)
+      self:over(call, errors.copy(e))
+    end
+  end
+  for _, seat in ipairs(self.seats) do
+    if seat:at_work() then
+      seat:kill(errors.copy(e))
+    end
+  end
+  dispatch(self)
+end
+
+--- Ends all that is pending with this error, items of decided calls too.
+-- Workers that are killed for it may still be alive.
+function Scheduler:cut_short(e)
+  guarded(self, cut_short, e)
+  self:settle()
+end
+
+--- Takes in whatever is finished, without waiting.
+function Scheduler:take_in()
+  guarded(self, self.look)
+  self:settle()
+end
+
 -- In the order in which they were made.
 function Scheduler:all_calls()
   local list = {}
@@ -667,7 +713,7 @@ local function step(self, timeout)
     self:interrupted()
   end
   if frozen then
-    limits.thaw(self, frozen)
+    limits.thaw(frozen, { self })
   end
   for i = 1, n do
     handle_event(self, events[i])
@@ -705,12 +751,19 @@ end
 
 --- Steps until done(arg) or for `timeout` seconds; whether it is done. A
 -- timeout of 0 or less looks once.
+-- @raise as step; kind `timeout` where the time of the invocation is up
 function Scheduler:run_until(done, arg, timeout)
+  if timeout and timeout <= 0 then
+    self:step(0)
+    return done(arg)
+  end
   local limit = timeout and clock() + timeout
   repeat
-    self:step(limit and max(0, limit - clock()))
+    self:step(limits.within(limit and limit - clock()))
     if done(arg) then
       return true
+    elseif limits.time_is_up() then
+      limits.raise_time_is_up { self }
     end
   until limit and clock() >= limit
   return false

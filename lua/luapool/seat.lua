@@ -4,7 +4,9 @@
 -- the order in which they were sent, items in the order of the chunk.
 
 local host = require "luapool.host"
+local environment = require "luapool.environment"
 local errors = require "luapool.error"
+local limits = require "luapool.limits"
 local worker = require "luapool.worker"
 local calls = require "luapool.call"
 
@@ -19,6 +21,8 @@ local LAST_READS = 64
 local EOF_GRACE = 0.1
 -- Seconds after which the rest of a frame is asked after.
 local STALL = 0.05
+-- Seconds of the short way of an apply that has a time limit to look after.
+local SHORT = 0.02
 -- Chunks outstanding at most: LEDGER_CHUNKS of host/ledger.h.
 local CHUNKS = 64
 
@@ -104,6 +108,7 @@ function Seat:start(view)
   self.scopes = {} -- of the calls whose function it has: id -> classes
   self.forget = {} -- call ids it need not keep any more
   self.registered = s.start_method == "spawn" and 0 or s.registered()
+  self.environment = environment.version -- inherited, spawned or not
   self.taken = 0 -- tasks given to this process
   self.busy_seen, self.items_seen = 0, 0
   self.ready = s.initializer == nil
@@ -191,8 +196,19 @@ local function send_definitions(self)
   self.registered = s.registered()
 end
 
+-- Variables changed since this worker was made, or was last sent them.
+local function send_environment(self)
+  for _, text in ipairs(environment.since(self.environment)) do
+    self.handle:send_environment(text)
+  end
+  self.environment = environment.version
+end
+
 local function prepare(self, call)
   send_forgets(self)
+  if self.environment < environment.version then
+    send_environment(self)
+  end
   if self.registered < self.scheduler.registered() then
     send_definitions(self)
   end
@@ -270,6 +286,10 @@ local function answered(self, serial, done, ...)
     return true, ...
   end
   if done == false then
+    local frozen = ...
+    if frozen then
+      limits.thaw(frozen, { self.scheduler })
+    end
     self:expect_rest(self.handle:partial())
   end
   return done, serial
@@ -282,13 +302,14 @@ function Seat:call(scope, f, ...)
   local serial = (self.chunk_serial + 1) & 0xffff
   self.chunk_serial = serial
   return answered(self, serial, self.handle:call(serial,
-    self.scheduler.session, scope, f, ...))
+    self.scheduler.session, scope, limits.within(nil) and SHORT, f, ...))
 end
 
 --- May it be used?
 function Seat:quiet()
   return self:open() and self.outstanding == 0 and not self.forget[1]
     and self.registered == self.scheduler.registered()
+    and self.environment == environment.version
 end
 
 -- --------------------------------------------------------------- receiving

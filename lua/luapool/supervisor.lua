@@ -205,6 +205,13 @@ function M.expire(self)
   end
 end
 
+--- Makes the replacements due that wait for their turn.
+function M.hurry(self)
+  for _, seat in ipairs(self.seats) do
+    seat.start_at = seat.start_at and clock()
+  end
+end
+
 --- Lets workers go that have done their share, or have nothing to come.
 function M.retire(self)
   local over = finished(self)

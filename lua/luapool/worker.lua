@@ -4,6 +4,7 @@
 -- xpcall, and ends when the parent closes the pipe.
 
 local host = require "luapool.host"
+local environment = require "luapool.environment"
 local errors = require "luapool.error"
 
 local M = {
@@ -90,6 +91,12 @@ end
 
 function on.define(self, bytes)
   self.session:defined(bytes)
+end
+
+-- Pools of this worker's own hear of it in their turn.
+function on.environment(_, text)
+  local name, value = text:match("^([^=]+)=(.*)$")
+  environment.set(name or text, value)
 end
 
 -- A failed initializer is reported, and then there is nothing left to do.

@@ -30,6 +30,12 @@ static int f_kill(lua_State *L) {
   return check(L, kill(check_int(L, 1), check_int(L, 2)), "kill");
 }
 
+// ignore(signal): from now on, in this process and what it starts
+static int f_ignore(lua_State *L) {
+  struct sigaction sa = {.sa_handler = SIG_IGN};
+  return check(L, sigaction(check_int(L, 1), &sa, NULL), "sigaction");
+}
+
 // exit(status): _exit, past everything that would run at an exit
 static int f_exit(lua_State *L) { _exit(check_int(L, 1)); }
 
@@ -155,7 +161,8 @@ static const luaL_Reg functions[] = {
     {"kill", f_kill},     {"exit", f_exit},   {"close", f_close},
     {"write", f_write},   {"fork", f_fork},   {"close_from", f_close_from},
     {"pester", f_pester}, {"pests", f_pests}, {"limit", f_limit},
-    {"starve", f_starve}, {"trim", f_trim},   {NULL, NULL},
+    {"starve", f_starve}, {"trim", f_trim},   {"ignore", f_ignore},
+    {NULL, NULL},
 };
 
 int luaopen_harm(lua_State *L);

@@ -6,7 +6,7 @@ local harm = require "harm"
 local lfs = require "lfs"
 local luapool = require "luapool"
 
-local M = { CHUNK = 5, READY = 6, RESULT = 7, ERROR = 8 }
+local M = { CHUNK = 6, READY = 7, RESULT = 8, ERROR = 9 }
 
 --- The message of one value, 7.
 M.SEVEN = luapool.encode(7)
