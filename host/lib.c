@@ -26,6 +26,7 @@
 #include "poller.h"
 #include "preload.h"
 #include "process.h"
+#include "terminate.h"
 
 volatile sig_atomic_t luapool_busy;
 
@@ -370,8 +371,11 @@ static int f_busy(lua_State *L) {
   return 1;
 }
 
-// interrupted() -> whether one came; forgets it
+// interrupted() -> whether one came; forgets it. Does not return where it was
+// SIGTERM, and that is to end this process: of a wait that it has ended in a
+// coroutine nobody else would hear.
 static int f_interrupted(lua_State *L) {
+  terminate_if_asked();
   lua_pushboolean(L, poller_interrupted());
   return 1;
 }
@@ -401,6 +405,7 @@ static const luaL_Reg functions[] = {
     {"epoch", f_epoch},
     {"cpu_count", f_cpu_count},
     {"exit", f_exit},
+    {"exit_on_term", terminate_f_exit_on_term},
     {"setenv", environment_f_set},
     {"follow_sigpipe", f_follow_sigpipe},
     {"entropy", f_entropy},

@@ -23,6 +23,7 @@
 static struct process *live;  // forked and not yet reaped
 static pid_t owner;           // the process whose children those are
 static bool child;            // made by process_fork
+static int exit_grace = PROCESS_EXIT_GRACE;
 
 bool process_is_child(void) { return child; }
 
@@ -48,7 +49,7 @@ extern int __llvm_profile_write_file(void) __attribute__((weak));
 // handlers inherited from the parent, and rewind files that the parent reads,
 // whose offset both share.
 void process_exit(int status) {
-  process_end_all(PROCESS_EXIT_GRACE);
+  process_end_all(exit_grace);
   fflush(NULL);
   if ((!process_flush_stdout() || ferror(stdout)) && status == 0) status = 1;
   if (__lsan_do_leak_check) __lsan_do_leak_check();
@@ -62,7 +63,7 @@ static void on_child_exit(int status, void *unused) {
   process_exit(status);
 }
 
-static void on_parent_exit(void) { process_end_all(PROCESS_EXIT_GRACE); }
+static void on_parent_exit(void) { process_end_all(exit_grace); }
 
 // Entering a child.
 
@@ -85,6 +86,7 @@ static void stdin_from_null(void) {
 static void no_children(void) {
   while (live) forget(live);
   owner = getpid();
+  exit_grace = PROCESS_EXIT_GRACE;
 }
 
 static void become_child(pid_t parent, const int *keep, size_t n_keep) {
@@ -293,4 +295,18 @@ void process_end_all(int grace) {
   for (p = live; p; p = p->next) process_kill(p, SIGKILL);
   while (live) reap_until(live, -1);
   errno = saved;
+}
+
+void process_set_exit_grace(int ms) { exit_grace = ms; }
+
+// The handler may have come in the middle of a change of the list. One that is
+// missed then, or not in it yet, ends with this process all the same.
+void process_kill_all(void) {
+  if (owner != getpid()) return;
+  for (const struct process *p = live; p; p = p->next) {
+    pid_t pid = *(const volatile pid_t *)&p->pid;
+    if (pid <= 0) continue;
+    kill(-pid, SIGKILL);
+    kill(pid, SIGKILL);
+  }
 }

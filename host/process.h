@@ -14,7 +14,8 @@
 #include <sys/types.h>
 
 enum {
-  PROCESS_EXIT_GRACE = 1000,  // ms that children are given when we exit
+  PROCESS_EXIT_GRACE = 1000,  // ms that children are given when we exit, unless
+                              // process_set_exit_grace says otherwise
   PROCESS_UNFIT = 125,    // exit status of a child that failed its checklist
   PROCESS_UNKNOWN = 255,  // exit status where somebody else has reaped it
 };
@@ -55,6 +56,11 @@ _Noreturn void process_exit(int status);
 // could not be written. In another process there is nothing to write.
 bool process_flush_stdout(void);
 
+// What has been printed and not been written yet, as far as it can be written
+// without waiting, and without the locks of stdio: the last act of a signal
+// handler before _exit. A line being printed may be cut. Async-signal-safe.
+void process_spill_stdout(void);
+
 // True in a process made by process_fork.
 bool process_is_child(void);
 
@@ -74,6 +80,12 @@ void process_end(struct process *p, int grace);
 // exit too (registered at the first fork; does nothing in a forked child that
 // inherited the list).
 void process_end_all(int grace);
+
+// How many ms they are given at exit from now on; not inherited by children.
+void process_set_exit_grace(int ms);
+
+// Kills every live child's group without reaping. Async-signal-safe.
+void process_kill_all(void);
 
 // CPUs this process may use: max(1, min(affinity, ceil(cgroup quota),
 // ceil(MB / 1769) where AWS_LAMBDA_FUNCTION_MEMORY_SIZE is set)).

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdio_ext.h>
@@ -99,4 +100,22 @@ bool process_stdout_by_lines(void) {
   setvbuf(ours, buffer, _IOLBF, sizeof buffer);
   stdout = ours;
   return true;
+}
+
+// As much as the descriptor takes without waiting. Pieces of that size a pipe
+// that is ready takes at once.
+static void write_ready(const char *p, size_t n) {
+  struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+  while (n > 0 && poll(&out, 1, 0) == 1) {
+    ssize_t r = write(STDOUT_FILENO, p, n < PIPE_BUF ? n : PIPE_BUF);
+    if (r <= 0) return;
+    p += r;
+    n -= (size_t)r;
+  }
+}
+
+void process_spill_stdout(void) {
+  const char *base = stdout->_IO_write_base, *end = stdout->_IO_write_ptr;
+  if (stdout == ours) write_ready(held, n_held);
+  if (base != NULL && end > base) write_ready(base, (size_t)(end - base));
 }
