@@ -18,11 +18,12 @@ JOBS := $(shell nproc)
 #   gcc libc6-dev cmake     the compiler and the build
 #   liblua5.4-dev           Lua itself: headers, and the archive the host holds
 #   libyajl-dev             reads JSON
+#   dpkg-dev                unpacks the source of libcurl (host/libcurl.sh)
 #   libarchive-dev          writes the zip of lambdapool package
 #   lua-argparse            the command line of lambdapool, at run time
 #   lua-cjson               goes into every zip, since handlers require it
-FOR_BUILD := gcc libc6-dev cmake liblua5.4-dev libyajl-dev libarchive-dev \
-  lua-argparse lua-cjson
+FOR_BUILD := gcc libc6-dev cmake liblua5.4-dev libyajl-dev dpkg-dev \
+  libarchive-dev lua-argparse lua-cjson
 #   lua5.4                  stock Lua: the host is compared with it, and the
 #                           specs run in both
 #   lua-busted              runs the specs

@@ -41,11 +41,12 @@ struct poller {
   int fd;
   int timer;  // -1 until armed for the first time
   unsigned epoch;
+  bool watching;  // interrupts
 };
 
 // An interrupt is an event like any other, so that none is missed between a look
-// at a flag and the wait. All pollers of this process watch one descriptor, which
-// the last of them closes.
+// at a flag and the wait. All who wait in this process watch one descriptor,
+// which the last of them closes.
 static struct {
   int fd;
   unsigned epoch;  // of the process that opened it; a child's is closed
@@ -73,22 +74,36 @@ bool poller_interrupted(void) {
   return was;
 }
 
-static int watch_interrupts(const struct poller *p) {
+bool poller_interrupt_pending(void) { return interrupt.pending; }
+
+int poller_use_interrupts(void) {
   if (interrupt.epoch != epoch_now()) {
     interrupt.fd = -1;
     interrupt.users = 0;
     interrupt.epoch = epoch_now();
   }
-  if (interrupt.users++ == 0)
+  if (interrupt.users == 0) {
     interrupt.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-  if (interrupt.fd < 0 || process_own_fd(interrupt.fd) < 0) return -1;
-  struct epoll_event e = {.events = EPOLLIN, .data.u64 = 0};
-  return epoll_ctl(p->fd, EPOLL_CTL_ADD, interrupt.fd, &e);
+    if (interrupt.fd < 0) return -1;
+    if (process_own_fd(interrupt.fd) < 0) {
+      process_close(&interrupt.fd);
+      return -1;
+    }
+  }
+  interrupt.users++;
+  return interrupt.fd;
 }
 
-static void unwatch_interrupts(void) {
-  if (interrupt.users > 0 && --interrupt.users == 0)
-    process_close(&interrupt.fd);
+void poller_leave_interrupts(void) {
+  if (--interrupt.users == 0) process_close(&interrupt.fd);
+}
+
+static int watch_interrupts(struct poller *p) {
+  struct epoll_event e = {.events = EPOLLIN, .data.u64 = 0};
+  int fd = poller_use_interrupts();
+  if (fd < 0) return -1;
+  p->watching = true;
+  return epoll_ctl(p->fd, EPOLL_CTL_ADD, fd, &e);
 }
 
 static double clock_s(void) {
@@ -158,7 +173,7 @@ static void poller_end(struct poller *p) {
   if (p->fd >= 0 && p->epoch == epoch_now()) {
     process_close(&p->fd);
     process_close(&p->timer);
-    unwatch_interrupts();
+    if (p->watching) poller_leave_interrupts();
   }
   p->fd = -1;
 }
@@ -167,6 +182,7 @@ int poller_f_new(lua_State *L) {
   struct poller *p = lua_newuserdatauv(L, sizeof *p, 0);
   p->fd = p->timer = -1;
   p->epoch = epoch_now();
+  p->watching = false;
   luaL_setmetatable(L, POLLER_NAME);
   p->fd = epoll_create1(EPOLL_CLOEXEC);
   if (p->fd < 0 || process_own_fd(p->fd) < 0 || watch_interrupts(p) < 0) {

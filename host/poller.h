@@ -15,6 +15,15 @@ void poller_interrupt(void);
 // Was there one since the last call?
 bool poller_interrupted(void);
 
+// Has there been one that nobody has asked about?
+bool poller_interrupt_pending(void);
+
+// For those who wait elsewhere: a descriptor that is readable while an interrupt
+// is pending, never to be read. -1 with errno. Whoever got it gives it back, in
+// the same process.
+int poller_use_interrupts(void);
+void poller_leave_interrupts(void);
+
 // Waits until fd is readable. False where the process of pidfd ended first, at
 // an interrupt, or after `seconds` (HUGE_VAL: never). Stores for how many seconds
 // this process was stopped meanwhile, 0 if it was not; unknown without a limit.

@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "disk.h"
+#include "http.h"
 #include "json.h"
 #include "lib.h"
 
@@ -59,6 +60,8 @@ static void preload_host(lua_State *L) {
   }
   lua_pushcfunction(L, luaopen_luapool_json);
   lua_setfield(L, -2, "luapool.json");
+  lua_pushcfunction(L, luaopen_luapool_http);
+  lua_setfield(L, -2, "luapool.http");
 }
 
 #else
