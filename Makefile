@@ -20,7 +20,7 @@ JOBS := $(shell nproc)
 #   libyajl-dev             reads JSON
 #   dpkg-dev                unpacks the source of libcurl (host/libcurl.sh)
 #   libarchive-dev          writes the zip of lambdapool package
-#   lua-argparse            the command line of lambdapool, at run time
+#   lua-argparse            the command line of lambdapool
 #   lua-cjson               goes into every zip, since handlers require it
 FOR_BUILD := gcc libc6-dev cmake liblua5.4-dev libyajl-dev dpkg-dev \
   libarchive-dev lua-argparse lua-cjson

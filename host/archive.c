@@ -24,7 +24,7 @@
 #include "metatable.h"
 
 #define CLASS "luapool.zip"
-#define OPTIONS "zip:compression=deflate,zip:compression-level=9"
+#define OPTIONS "zip:compression=deflate,zip:compression-level=6"
 
 enum { PIECE = 64 * 1024 };  // bytes of a file in memory
 

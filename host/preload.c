@@ -49,6 +49,8 @@ static int f_load(lua_State *L) {
 
 // What is written in C and has a use in the host alone.
 static const luaL_Reg c_modules[] = {{"luapool.disk", luaopen_luapool_disk},
+                                     {"luapool.http", luaopen_luapool_http},
+                                     {"luapool.json", luaopen_luapool_json},
                                      {NULL, NULL}};
 
 static void preload_host(lua_State *L) {
@@ -58,10 +60,6 @@ static void preload_host(lua_State *L) {
     lua_pushcclosure(L, f_load, 1);
     lua_setfield(L, -2, m->name);
   }
-  lua_pushcfunction(L, luaopen_luapool_json);
-  lua_setfield(L, -2, "luapool.json");
-  lua_pushcfunction(L, luaopen_luapool_http);
-  lua_setfield(L, -2, "luapool.http");
 }
 
 #else

@@ -3,23 +3,16 @@
 -- this one with `summary`, `define(parser)`, which adds its arguments, and
 -- `run(options)`. What they raise through failure.lua is one line on stderr and
 -- status 1; a wrong command line, status 2.
+local companion = require "luapool.lambda.companion"
 local failure = require "luapool.lambda.failure"
 
 local M = {}
 
 local COMMANDS = { "package" }
 
-local function load_argparse()
-  local ok, argparse = pcall(require, "argparse")
-  if not ok then
-    failure.raise("the Lua module argparse is missing " ..
-      "(Debian: apt install lua-argparse)")
-  end
-  return argparse
-end
-
 local function new_parser()
-  local parser = load_argparse()("lambdapool",
+  local argparse = dofile(companion.part("argparse.lua"))
+  local parser = argparse("lambdapool",
     "Packages and runs Lua handlers for AWS Lambda.")
   parser:command_target("command")
   parser:help_max_width(80)

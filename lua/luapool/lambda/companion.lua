@@ -34,7 +34,7 @@ function M.load(name)
   return package.loaded[module]
 end
 
---- The path of something that goes into a zip.
+--- The path of a file: what goes into a zip, or argparse.lua.
 function M.part(name)
   return find(PARTS, name)
 end

@@ -19,7 +19,7 @@ local function list(loader, path)
 end
 
 local function missing(path, text)
-  local name = text:match("%s*(%S+) => not found")
+  local name = text:match("loading shared libraries: ([^:]+): cannot open")
   if name then
     failure.raise("%s needs the shared library %s, which is not there", path,
       name)
@@ -34,7 +34,7 @@ end
 -- @treturn table name -> path
 function M.of(loader, path)
   local text, ok = list(loader, path)
-  if not ok or text:find(" => not found", 1, true) then
+  if not ok then
     missing(path, text)
   end
   local found, own = {}, loader:match("[^/]+$")
