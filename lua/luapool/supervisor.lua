@@ -60,6 +60,11 @@ local function backoff(tries)
   return math.min(BACKOFF * 2 ^ tries, BACKOFF_MOST)
 end
 
+--- Seconds to wait before a process is replaced after so many deaths in a row.
+function M.pause(deaths)
+  return deaths > AT_ONCE and backoff(deaths - AT_ONCE) or 0
+end
+
 local function break_pool(self, message)
   self.broken = errors.new("broken", message)
   self:stop_all(self.broken)
@@ -135,9 +140,9 @@ local function restart(self, seat)
 end
 
 local function replace(self, seat)
-  local deaths = deaths_of(self, seat)
-  if deaths > AT_ONCE then
-    return start_later(self, seat, backoff(deaths - AT_ONCE))
+  local pause = M.pause(deaths_of(self, seat))
+  if pause > 0 then
+    return start_later(self, seat, pause)
   end
   restart(self, seat)
 end
