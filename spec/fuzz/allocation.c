@@ -11,6 +11,7 @@
 
 #include "../unit/unit.h"
 #include "channel.h"
+#include "json.h"
 #include "lib.h"
 #include "preload.h"
 
@@ -145,6 +146,13 @@ static const struct scenario codec[] = {
                       "end, function(w)\n"
                       "  return alike(w) and getmetatable(w[7]) == class\n"
                       "end"},
+    {"json",
+     "local list = {}\n"
+     "for i = 1, 70 do list[i] = {a = {1, 2.5, json.null}, b = 'a\\n'} end\n"
+     "local text = json.encode({list, json.decode(('['):rep(40) ..\n"
+     "  '12345678901234567890' .. (']'):rep(40))})\n"
+     "return function() return json.encode(json.decode(text)) end,\n"
+     "  function(s) return #s == #text end"},
     {"frames", "return frames, function(s) return s == 'abcabcabc' end"},
 };
 
@@ -224,6 +232,8 @@ static lua_State *new_state(const struct scenario *s) {
   luapool_preload(L);
   luaL_requiref(L, "luapool.host", luaopen_luapool_host, 0);
   lua_setglobal(L, "host");
+  luaL_requiref(L, "luapool.json", luaopen_luapool_json, 0);
+  lua_setglobal(L, "json");
   lua_register(L, "frames", f_frames);
   lua_settop(L, 0);
   if (luaL_dostring(L, s->code) != LUA_OK) {

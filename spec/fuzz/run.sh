@@ -7,9 +7,9 @@
 set -u
 cd "$(dirname "$0")/../.."
 dir=$1 how=$2 amount=${3-$2}
-targets=(decode frames roundtrip)
+targets=(decode frames json roundtrip)
 # Percent of the executions, so that all take about as long.
-declare -A share=([decode]=50 [frames]=47 [roundtrip]=3)
+declare -A share=([decode]=41 [frames]=38 [json]=18 [roundtrip]=3)
 export UBSAN_OPTIONS=print_stacktrace=1
 
 # The smallest set of inputs that reaches all that the corpus does.
