@@ -24,7 +24,10 @@ struct writer {
 
 enum { VALUE = 1, WRITER, ROOT };  // stack indexes in f_encode
 
-enum { LABELS = 16 };  // of a longer path the middle is left out
+enum {
+  LABELS = 16,  // of a longer path the middle is left out
+  PIECE = 512   // bytes of a string that room is made for at once
+};
 
 // --- the text ----------------------------------------------------------------
 
@@ -49,25 +52,37 @@ static void put_number(struct writer *w, int i) {
   w->out.len += (size_t)(end - begin);
 }
 
-// Of one that may not stand in a string as it is. DEL may, but is invisible.
-static void put_escape(struct writer *w, uint8_t c) {
+// One that may not stand in a string as it is. DEL may, but is invisible.
+static uint8_t *put_escape(uint8_t *out, uint8_t c) {
   static const char named[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
   static const char hex[] = "0123456789abcdef";
   const char *at = c == 0 ? NULL : strchr(named, c);
   char text[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
   if (at != NULL) text[1] = letters[at - named];
-  put(w, text, at != NULL ? 2 : 6);
+  memcpy(out, text, sizeof text);
+  return out + (at != NULL ? 2 : 6);
 }
 
 static bool is_plain(uint8_t c) {
   return c >= ' ' && c < 0x7f && c != '"' && c != '\\';
 }
 
-// The end of what may stand in a string as it is.
-static const uint8_t *plain_end(const uint8_t *p, const uint8_t *end) {
-  for (unsigned n = 1; p < end && n > 0; p += n)
-    n = *p < 0x80 ? is_plain(*p) : json_text_character(p, end);
-  return p;
+// What is at *p, of a string that goes to `end`, and a few bytes more where they
+// are plain; NULL where it is no UTF-8.
+static uint8_t *put_some(uint8_t *out, const uint8_t **p, const uint8_t *end) {
+  unsigned n = 1;
+  if (end - *p >= 8 && (n = json_text_plain(*p, true)) > 0) {
+    memcpy(out, *p, 8);
+  } else if (**p >= 0x80) {
+    n = json_text_character(*p, end);
+    memcpy(out, *p, n);
+  } else if (is_plain(**p)) {
+    *out = **p, n = 1;
+  } else {
+    return put_escape(out, *(*p)++);
+  }
+  *p += n;
+  return n > 0 ? out + n : NULL;
 }
 
 // The string at index i, or false where it is no UTF-8.
@@ -76,13 +91,13 @@ static bool put_string(struct writer *w, int i) {
   const uint8_t *p = (const uint8_t *)lua_tolstring(w->L, i, &n);
   const uint8_t *end = p + n;
   put_char(w, '"');
-  for (;; p++) {
-    const uint8_t *run = p;
-    p = plain_end(p, end);
-    put(w, (const char *)run, (size_t)(p - run));
-    if (p == end) break;
-    if (*p >= 0x80) return false;
-    put_escape(w, *p);
+  while (p < end) {
+    const uint8_t *stop = end - p > PIECE ? p + PIECE : end;
+    reserve(w, (size_t)(stop - p + 8) * 6);
+    uint8_t *out = w->out.data + w->out.len;
+    while (out != NULL && p < stop) out = put_some(out, &p, end);
+    if (out == NULL) return false;
+    w->out.len = (size_t)(out - w->out.data);
   }
   put_char(w, '"');
   return true;

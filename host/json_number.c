@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const uint64_t SHORT = UINT64_C(1000000000000000);  // 15 digits
+
 // The "C" locale, which glibc has ready: nothing is allocated.
 static locale_t c_locale(void) {
   static locale_t c;
@@ -31,13 +33,35 @@ static bool read_integer(const char *s, size_t n, lua_Integer *i) {
   return true;
 }
 
+// Most floats that people write: digits with a point in them, and few. Two
+// numbers below 2^53 and 10^22 are divided exactly rounded.
+static bool read_short(const char *s, size_t n, double *x) {
+  bool negative = *s == '-';
+  uint64_t digits = 0;
+  double scale = 0;  // 10 to the number of digits behind the point
+  for (const char *p = s + negative; p < s + n; p++) {
+    unsigned digit = (unsigned)*p - '0';
+    if (*p == '.') {
+      scale = 1;
+      continue;
+    }
+    if (digit > 9 || digits >= SHORT / 10 || scale >= 1e22) return false;
+    digits = digits * 10 + digit;
+    scale *= 10;
+  }
+  *x = (double)digits / (scale > 0 ? scale : 1);
+  if (negative) *x = -*x;
+  return true;
+}
+
 bool json_number_push(lua_State *L, const char *s, size_t n) {
   lua_Integer i;
   if (read_integer(s, n, &i)) {
     lua_pushinteger(L, i);
     return true;
   }
-  double x = strtod_l(s, NULL, c_locale());
+  double x;
+  if (!read_short(s, n, &x)) x = strtod_l(s, NULL, c_locale());
   if (isinf(x)) return false;
   lua_pushnumber(L, x);
   return true;
@@ -59,15 +83,14 @@ char *json_number_integer(char *out, lua_Integer i) {
   return put_digits(out, i < 0 ? -(uint64_t)i : (uint64_t)i, 1);
 }
 
-// Most floats that people write: digits with the point at most 15 places into
-// them. Two numbers below 2^53 are divided exactly rounded, so that what is
-// equal to x reads back as x; of 15 digits no others do. NULL: it is none.
+// The same the other way: the 15 digits that read back as x, of which there are
+// no others. NULL where there are none, or too far behind the point.
 static char *put_short(char *out, double x) {
   double scale = 1;
   uint64_t unit = 1;
   for (int places = 0; places <= 15; places++, scale *= 10, unit *= 10) {
     double scaled = x * scale;
-    if (scaled >= 1e15 - 1) return NULL;
+    if (scaled >= SHORT) return NULL;
     uint64_t digits = (uint64_t)(scaled + 0.5);
     if ((double)digits / scale != x) continue;
     out = put_digits(out, digits / unit, 1);
@@ -77,13 +100,12 @@ static char *put_short(char *out, double x) {
   return NULL;
 }
 
-static char *put_shortest(char *out, double x) {
+// Of so many digits or more, until it reads back as x: 17 always do.
+static char *put_printed(char *out, double x, int digits) {
   locale_t c = c_locale(), before = uselocale(c);
-  int n = 0;
-  for (int digits = 15; digits <= 17; digits++) {
-    n = snprintf(out, JSON_NUMBER - 4, "%.*g", digits, x);
-    if (strtod_l(out, NULL, c) == x) break;
-  }
+  int n;
+  do n = snprintf(out, JSON_NUMBER - 4, "%.*g", digits, x);
+  while (digits++ < 17 && strtod_l(out, NULL, c) != x);
   uselocale(before);
   if (strpbrk(out, ".e") != NULL) return out + n;
   memcpy(out + n, ".0", 2);
@@ -96,5 +118,6 @@ char *json_number_float(char *out, lua_Number x) {
     x = -x;
   }
   char *end = x == 0 || x >= 1e-4 ? put_short(out, x) : NULL;
-  return end != NULL ? end : put_shortest(out, x);
+  if (end != NULL) return end;
+  return put_printed(out, x, x >= 0.1 && x < 1e15 ? 16 : 15);
 }

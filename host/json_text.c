@@ -2,9 +2,6 @@
 // See json_text.h.
 #include "json_text.h"
 
-#include <stdbool.h>
-#include <string.h>
-
 // The least and the most that the second byte may be, by the first one: the
 // table of Unicode's standard (3-7), where all others are 80 to BF.
 static bool second_fits(uint8_t first, uint8_t second) {
@@ -52,22 +49,13 @@ static unsigned escape_length(const uint8_t *p, const uint8_t *end) {
 
 // --- the whole -------------------------------------------------------------
 
-// Whether the eight bytes at p are ASCII without controls and backslashes. A
-// borrow from a neighbour may only make it false.
-static bool is_plain(const uint8_t *p) {
-  const uint64_t ones = UINT64_C(0x0101010101010101), high = ones * 0x80;
-  uint64_t w;
-  memcpy(&w, p, sizeof w);
-  uint64_t backslash = (w ^ ones * '\\') - ones;
-  return ((w | (w - ones * ' ') | backslash) & high) == 0;
-}
-
 // Controls that may stand between tokens. In strings the parser refuses them.
 static bool is_space(uint8_t c) { return c == '\t' || c == '\n' || c == '\r'; }
 
 // Bytes to go on by at p, or 0 and what is wrong there.
 static unsigned step(const uint8_t *p, const uint8_t *end, const char **what) {
-  if (end - p >= 8 && is_plain(p)) return 8;
+  unsigned plain = end - p >= 8 ? json_text_plain(p, false) : 0;
+  if (plain > 0) return plain;
   if (*p == '\\') {
     *what = "half a surrogate pair";
     return escape_length(p, end);
