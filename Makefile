@@ -35,8 +35,9 @@ FOR_BUILD := gcc libc6-dev cmake liblua5.4-dev libyajl-dev dpkg-dev \
 #   procps                  ps and pgrep, for specs that look at processes
 #   strace                  makes system calls fail, for the specs of faults
 #   spin                    checks the model of the pipe protocol
+#   locales                 one with a decimal comma is made, for JSON's spec
 FOR_TEST := lua5.4 lua-busted lua-cjson lua-filesystem binutils bubblewrap \
-  python3-venv procps strace spin
+  python3-venv procps strace spin locales
 #   clang                   the second compiler
 #   clang-format lua-check  the style of C and of Lua
 #   cppcheck                what compilers do not warn of
