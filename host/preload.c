@@ -54,12 +54,12 @@ static const luaL_Reg c_modules[] = {{"luapool.disk", luaopen_luapool_disk},
                                      {NULL, NULL}};
 
 static void preload_host(lua_State *L) {
-  luaL_setfuncs(L, c_modules, 0);
   for (const struct module *m = modules; m->name != NULL; m++) {
     lua_pushinteger(L, m - modules);
     lua_pushcclosure(L, f_load, 1);
     lua_setfield(L, -2, m->name);
   }
+  luaL_setfuncs(L, c_modules, 0);  // in place of the Lua files of the same name
 }
 
 #else
