@@ -19,11 +19,12 @@ JOBS := $(shell nproc)
 #   liblua5.4-dev           Lua itself: headers, and the archive the host holds
 #   libyajl-dev             reads JSON
 #   dpkg-dev                unpacks the source of libcurl (host/libcurl.sh)
-#   libarchive-dev          writes the zip of lambdapool package
+#   libarchive-dev          writes the zip of lambdapool package, reads it again
+#   libmicrohttpd-dev       the HTTP server of lambdapool local
 #   lua-argparse            the command line of lambdapool
 #   lua-cjson               goes into every zip, since handlers require it
 FOR_BUILD := gcc libc6-dev cmake liblua5.4-dev libyajl-dev dpkg-dev \
-  libarchive-dev lua-argparse lua-cjson
+  libarchive-dev libmicrohttpd-dev lua-argparse lua-cjson
 #   lua5.4                  stock Lua: the host is compared with it, and the
 #                           specs run in both
 #   lua-busted              runs the specs

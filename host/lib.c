@@ -26,6 +26,8 @@
 #include "poller.h"
 #include "preload.h"
 #include "process.h"
+#include "program.h"
+#include "signals.h"
 #include "terminate.h"
 
 volatile sig_atomic_t luapool_busy;
@@ -290,6 +292,14 @@ static int f_clock(lua_State *L) {
   return 1;
 }
 
+// wall_clock() -> CLOCK_REALTIME, whole milliseconds since the epoch
+static int f_wall_clock(lua_State *L) {
+  struct timespec t;
+  clock_gettime(CLOCK_REALTIME, &t);
+  lua_pushinteger(L, (lua_Integer)t.tv_sec * 1000 + t.tv_nsec / 1000000);
+  return 1;
+}
+
 static int f_epoch(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)epoch_now());
   return 1;
@@ -401,7 +411,10 @@ static const luaL_Reg functions[] = {
     {"fork", f_fork},
     {"poller", poller_f_new},
     {"poll", poller_f_poll},
+    {"program", program_f_new},
+    {"signals", signals_f_new},
     {"clock", f_clock},
+    {"wall_clock", f_wall_clock},
     {"epoch", f_epoch},
     {"cpu_count", f_cpu_count},
     {"exit", f_exit},
@@ -422,6 +435,8 @@ int luaopen_luapool_host(lua_State *L) {
   handle_open(L);
   link_open(L);
   poller_open(L);
+  program_open(L);
+  signals_open(L);
   luaL_newlib(L, functions);
   new_buffer(L);
   lua_pushcclosure(L, f_pack, 1);

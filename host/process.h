@@ -48,6 +48,19 @@ int process_raise_fd(int fd);
 // here, and every function does nothing to them.
 int process_fork(struct process *p, const int *keep, size_t n_keep);
 
+// A program to be started. Lists end in NULL.
+struct process_program {
+  const char *path, *directory;  // where it is; where it runs, NULL: here
+  char *const *argv, *const *envp;
+};
+
+// Starts a program as a child like any other: a group of its own that ends with
+// this process. *output is a non-blocking descriptor that reads what it prints
+// on both its outputs, entered in the table. 1, or -1 with errno and nothing left
+// behind. One that cannot be executed says so there and exits with 127.
+int process_start_program(struct process *p, const struct process_program *what,
+                          int *output);
+
 // Child: end its own children, flush stdio and _exit (sanitizer and coverage
 // reports first). A status of 0 becomes 1 where stdout could not be written.
 _Noreturn void process_exit(int status);

@@ -8,7 +8,7 @@ local failure = require "luapool.lambda.failure"
 
 local M = {}
 
-local COMMANDS = { "package" }
+local COMMANDS = { "package", "local" }
 
 local function new_parser()
   local argparse = dofile(companion.part("argparse.lua"))
