@@ -2,10 +2,8 @@
 // Values to text: see json.h. Nothing of the user's runs meanwhile but
 // finalizers: tables are read raw.
 //
-// Each table on the way down has three slots on the stack: itself, the key at
-// hand, and the value there, which is the table of the next level. So the path
-// to what cannot be written needs no other note, and a table inside itself is
-// found when it has come too deep.
+// The tables on the way down lie on the stack as json_refuse.h says. C calls
+// itself as deep as they go.
 #include <lauxlib.h>
 #include <math.h>
 #include <string.h>
@@ -13,20 +11,18 @@
 #include "buffer.h"
 #include "json.h"
 #include "json_number.h"
+#include "json_refuse.h"
 #include "json_text.h"
 #include "metatable.h"
-#include "place.h"
 
 struct writer {
   lua_State *L;
   struct buffer out;
 };
 
-enum { VALUE = 1, WRITER, ROOT };  // stack indexes in f_encode
-
 enum {
-  LABELS = 16,  // of a longer path the middle is left out
-  PIECE = 512   // bytes of a string that room is made for at once
+  VALUE = 1,   // stack index of the argument
+  PIECE = 512  // bytes of a string that room is made for at once
 };
 
 // --- the text ----------------------------------------------------------------
@@ -77,7 +73,7 @@ static uint8_t *put_some(uint8_t *out, const uint8_t **p, const uint8_t *end) {
     n = json_text_character(*p, end);
     memcpy(out, *p, n);
   } else if (is_plain(**p)) {
-    *out = **p, n = 1;
+    *out = **p;
   } else {
     return put_escape(out, *(*p)++);
   }
@@ -103,79 +99,6 @@ static bool put_string(struct writer *w, int i) {
   return true;
 }
 
-// --- errors: false, and the message on top of the stack --------------------
-
-// Pushes where the value inside of `depth` tables is: "items[3].f".
-static void push_path(lua_State *L, int depth) {
-  luaL_Buffer b;
-  luaL_buffinit(L, &b);
-  for (int i = 0; i < depth; i++) {
-    if (depth > LABELS && i == LABELS / 2) {
-      luaL_addstring(&b, " ... ");
-      i = depth - LABELS / 2;
-    }
-    place_push_field(L, ROOT + 2 * i + 1);
-    const char *label = lua_tostring(L, -1);
-    if (i == 0 && label[0] == '.') {
-      lua_pushstring(L, label + 1);
-      lua_remove(L, -2);
-    }
-    luaL_addvalue(&b);
-  }
-  luaL_pushresult(&b);
-}
-
-static bool fail(struct writer *w, int depth, const char *what) {
-  lua_State *L = w->L;
-  luaL_checkstack(L, LUA_MINSTACK, what);
-  lua_pushfstring(L, "cannot encode %s", what);
-  if (depth == 0) return false;
-  push_path(L, depth);
-  lua_pushfstring(L, "%s (%s)", lua_tostring(L, -2), lua_tostring(L, -1));
-  return false;
-}
-
-static bool fail_type(struct writer *w, int depth) {
-  lua_State *L = w->L;
-  bool light = lua_type(L, -1) == LUA_TLIGHTUSERDATA;
-  const char *type = light ? "light userdata" : luaL_typename(L, -1);
-  lua_pushfstring(L, "a %s", lua_isthread(L, -1) ? "coroutine" : type);
-  return fail(w, depth, lua_tostring(L, -1));
-}
-
-// A table is too deep. One that is inside itself always comes here.
-static bool fail_deep(struct writer *w, int depth) {
-  for (int inner = 1; inner <= depth; inner++)
-    for (int outer = 0; outer < inner; outer++)
-      if (lua_rawequal(w->L, ROOT + 2 * inner, ROOT + 2 * outer))
-        return fail(w, inner, "a table inside itself");
-  return fail(w, depth, "more than 1000 levels of tables");
-}
-
-// The keys of a table do not fit together, or are none of JSON. Says the same
-// in whatever order they come.
-static bool fail_keys(struct writer *w, int depth) {
-  lua_State *L = w->L;
-  int table = ROOT + 2 * depth;
-  bool strings = false, integers = false;
-  lua_settop(L, table);
-  for (lua_pushnil(L); lua_next(L, table); lua_settop(L, table + 1)) {
-    bool string = lua_type(L, -2) == LUA_TSTRING;
-    bool integer = lua_isinteger(L, -2);
-    strings |= string;
-    integers |= integer;
-    if (string || integer) continue;
-    const char *type =
-        lua_isnumber(L, -2) ? "float" : luaL_typename(L, table + 1);
-    lua_pushfstring(L, "a table with a %s as key", type);
-    return fail(w, depth, lua_tostring(L, -1));
-  }
-  return fail(w, depth,
-              strings && integers ? "a table of both a list and an object"
-              : strings           ? "an array with names"
-                                  : "a list with holes");
-}
-
 // --- values ----------------------------------------------------------------
 
 static bool put_value(struct writer *w, int depth);
@@ -183,13 +106,14 @@ static bool put_value(struct writer *w, int depth);
 // The table in its slot, which has keys.
 static bool put_object(struct writer *w, int depth) {
   lua_State *L = w->L;
-  int table = ROOT + 2 * depth;
+  int table = JSON_ROOT + 2 * depth;
   char before = '{';
   for (lua_pushnil(L); lua_next(L, table); lua_settop(L, table + 1)) {
-    if (lua_type(L, table + 1) != LUA_TSTRING) return fail_keys(w, depth);
+    if (lua_type(L, table + 1) != LUA_TSTRING)
+      return json_refuse_keys(L, depth);
     put_char(w, before);
     if (!put_string(w, table + 1))
-      return fail(w, depth, "a key that is no UTF-8");
+      return json_refuse(L, depth, "a key that is no UTF-8");
     put_char(w, ':');
     if (!put_value(w, depth + 1)) return false;
     before = ',';
@@ -201,19 +125,19 @@ static bool put_object(struct writer *w, int depth) {
 // Whether the keys of the table in its slot are 1 to n and no others.
 static bool check_list(struct writer *w, int depth, lua_Integer n) {
   lua_State *L = w->L;
-  int table = ROOT + 2 * depth;
+  int table = JSON_ROOT + 2 * depth;
   lua_Integer found = 0;
   for (lua_pushnil(L); lua_next(L, table); lua_settop(L, table + 1)) {
     lua_Integer key = lua_isinteger(L, -2) ? lua_tointeger(L, -2) : 0;
-    if (key < 1 || key > n) return fail_keys(w, depth);
+    if (key < 1 || key > n) return json_refuse_keys(L, depth);
     found++;
   }
-  return found == n || fail_keys(w, depth);
+  return found == n || json_refuse_keys(L, depth);
 }
 
 static bool put_list(struct writer *w, int depth) {
   lua_State *L = w->L;
-  int table = ROOT + 2 * depth;
+  int table = JSON_ROOT + 2 * depth;
   lua_Integer n = (lua_Integer)lua_rawlen(L, table);
   if (!check_list(w, depth, n)) return false;
   put_char(w, '[');
@@ -240,7 +164,7 @@ static bool is_marked(lua_State *L, int table) {
 static bool put_table(struct writer *w, int depth) {
   lua_State *L = w->L;
   int table = lua_gettop(L);
-  if (depth >= JSON_LEVELS) return fail_deep(w, depth);
+  if (depth >= JSON_LEVELS) return json_refuse_depth(L, depth);
   luaL_checkstack(L, LUA_MINSTACK, "cannot encode");
   if (is_marked(L, table)) return put_list(w, depth);
   lua_pushnil(L);
@@ -255,8 +179,8 @@ static bool put_table(struct writer *w, int depth) {
 
 static bool put_float(struct writer *w, int depth) {
   lua_Number x = lua_tonumber(w->L, -1);
-  if (isnan(x)) return fail(w, depth, "NaN");
-  if (isinf(x)) return fail(w, depth, "an infinity");
+  if (isnan(x)) return json_refuse(w->L, depth, "NaN");
+  if (isinf(x)) return json_refuse(w->L, depth, "an infinity");
   put_number(w, -1);
   return true;
 }
@@ -267,7 +191,8 @@ static bool put_value(struct writer *w, int depth) {
   lua_State *L = w->L;
   switch (lua_type(L, -1)) {
     case LUA_TSTRING:
-      return put_string(w, -1) || fail(w, depth, "a string that is no UTF-8");
+      return put_string(w, -1) ||
+             json_refuse(L, depth, "a string that is no UTF-8");
     case LUA_TNUMBER:
       if (!lua_isinteger(L, -1)) return put_float(w, depth);
       put_number(w, -1);
@@ -278,14 +203,14 @@ static bool put_value(struct writer *w, int depth) {
     case LUA_TTABLE:
       return put_table(w, depth);
     case LUA_TLIGHTUSERDATA:
-      if (lua_touserdata(L, -1) != NULL) return fail_type(w, depth);
+      if (lua_touserdata(L, -1) != NULL) return json_refuse_type(L, depth);
       put(w, "null", 4);
       return true;
     case LUA_TNIL:
       put(w, "null", 4);
       return true;
     default:
-      return fail_type(w, depth);
+      return json_refuse_type(L, depth);
   }
 }
 

@@ -108,7 +108,8 @@ static char *put_printed(char *out, double x, int digits) {
   while (digits++ < 17 && strtod_l(out, NULL, c) != x);
   uselocale(before);
   if (strpbrk(out, ".e") != NULL) return out + n;
-  memcpy(out + n, ".0", 2);
+  out[n] = '.';
+  out[n + 1] = '0';
   return out + n + 2;
 }
 
