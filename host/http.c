@@ -140,6 +140,13 @@ static int f_free_client(lua_State *L) {
 
 // --- transfers ------------------------------------------------------------
 
+// libcurl leaves the line's end to a value that is empty.
+static void push_value(lua_State *L, const char *value) {
+  size_t n = strlen(value);
+  while (n > 0 && isspace((unsigned char)value[n - 1])) n--;
+  lua_pushlstring(L, value, n);
+}
+
 // Adds one header to the table on top: names in lower case, values of the same
 // name joined.
 static void add_header(lua_State *L, const struct curl_header *h) {
@@ -151,10 +158,11 @@ static void add_header(lua_State *L, const struct curl_header *h) {
   lua_pushvalue(L, -1);
   if (lua_rawget(L, -3) == LUA_TNIL) {
     lua_pop(L, 1);
-    lua_pushstring(L, h->value);
+    push_value(L, h->value);
   } else {
-    lua_pushfstring(L, ", %s", h->value);
-    lua_concat(L, 2);
+    lua_pushliteral(L, ", ");
+    push_value(L, h->value);
+    lua_concat(L, 3);
   }
   lua_rawset(L, -3);
 }

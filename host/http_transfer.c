@@ -59,7 +59,8 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *data) {
   return 0;
 }
 
-// The headers themselves are kept by libcurl; this tells only when they end.
+// The headers themselves are kept by libcurl; this tells only when they end. For
+// libcurl they may end with the connection.
 static size_t on_header(char *line, size_t size, size_t n, void *data) {
   struct http_transfer *t = data;
   long status = 0;
@@ -105,6 +106,8 @@ static bool set_callbacks(struct http_transfer *t) {
          SET(t, CURLOPT_OPENSOCKETFUNCTION, on_open) &&
          SET(t, CURLOPT_OPENSOCKETDATA, t) &&
          SET(t, CURLOPT_CLOSESOCKETFUNCTION, on_close) &&
+         SET(t, CURLOPT_HEADERFUNCTION, on_header) &&
+         SET(t, CURLOPT_HEADERDATA, t) &&
          SET(t, CURLOPT_WRITEFUNCTION, on_body) && SET(t, CURLOPT_WRITEDATA, t);
 }
 
@@ -165,8 +168,6 @@ bool http_transfer_trailer(struct http_transfer *t, const char *line) {
 static bool set_stream(struct http_transfer *t) {
   return SET(t, CURLOPT_POST, 1L) && SET(t, CURLOPT_READFUNCTION, on_read) &&
          SET(t, CURLOPT_READDATA, t) &&
-         SET(t, CURLOPT_HEADERFUNCTION, on_header) &&
-         SET(t, CURLOPT_HEADERDATA, t) &&
          SET(t, CURLOPT_TRAILERFUNCTION, on_trailers) &&
          SET(t, CURLOPT_TRAILERDATA, t);
 }
@@ -270,7 +271,8 @@ const char *http_transfer_failure(const struct http_transfer *t,
   *kind = kind_of(t);
   if (t->cancelled != NULL) return t->cancelled;
   if (t->late) return "no answer in time";
-  if (t->code == CURLE_OK) return NULL;
+  if (t->code == CURLE_OK && t->answered) return NULL;
+  if (t->code == CURLE_OK) return "the connection ended within the headers";
   if (t->dropped)
     return "the connection ended without an answer; the request was not sent "
            "again";
