@@ -283,6 +283,9 @@ static const char *program_of(const char *name) {
   const char *slash = strrchr(name, '/');
   if (slash != NULL) name = slash + 1;
   if (strcmp(name, "lambdapool") == 0) return "luapool.lambda.command";
+  const char *api = getenv("AWS_LAMBDA_RUNTIME_API");
+  if (strcmp(name, "bootstrap") == 0 && api != NULL && api[0] != '\0')
+    return "luapool.lambda.runtime";
   return NULL;
 }
 
