@@ -37,11 +37,11 @@ local function elapsed(f, ...)
 end
 
 local function guard()
-  faults.guard(before_each, after_each)
-  leaks.finish(function()
+  after_each(function() -- before the pools end, which is a wait, too
     invocation.finish()
     invocation.setenv(NAME, nil)
   end)
+  faults.guard(before_each, after_each)
 end
 
 describe("invocation.setenv", function()
@@ -359,4 +359,246 @@ describe("invocation.finish", function()
       text)
     faults.sound(pool)
   end)
+end)
+
+describe("the time of an invocation", function()
+  guard()
+
+  -- Seconds that f waits, and its error.
+  local function waits(seconds, f, ...)
+    invocation.begin(seconds)
+    local begun = gate.now()
+    local e = errors.of("timeout", f, ...)
+    local took = gate.now() - begun
+    assert.is_true(took >= seconds and took < seconds + SLACK)
+    assert.is_truthy(e.message:find("the time of the invocation is up while "
+      .. "waiting for ", 1, true))
+    return e.message:match "waiting for (.*)$"
+  end
+
+  local SLEEP = "system.sleep"
+
+  it("ends a map, and names its items", function()
+    local pool = faults.pool(2)
+    local pids = faults.pids(pool)
+    assert.are.equal(SLEEP .. " (items 1 and 2 running, 4 not started)",
+      waits(0.3, pool.map, pool, SLEEP, { 60, 60, 60, 60, 60, 60 }, 1))
+    -- As Ctrl-C would: it is cancelled.
+    assert.are.same({}, invocation.finish())
+    assert.is_true(faults.none_alive(pids))
+    faults.sound(pool)
+  end)
+
+  local ways = {
+    apply = function(pool) return pool:apply(SLEEP, { 60 }) end,
+    ["an apply of a function"] = function(pool)
+      return pool:apply(gate.sleep, { 60 })
+    end,
+    ["get"] = function(_, future) return future:get() end,
+    ["get with a time-out"] = function(_, future) return future:get(50) end,
+    ["result"] = function(_, future) return future:result() end,
+    ["wait"] = function(_, future) return future:wait() end,
+    ["exception"] = function(_, future) return future:exception() end,
+    ["luapool.wait"] = function(_, future) return luapool.wait { future } end,
+    ["luapool.wait, on two pools"] = function(_, future, other)
+      return luapool.wait { future, other }
+    end,
+    ["as_completed"] = function(_, future, other)
+      return luapool.as_completed { future, other } ()
+    end,
+    ["imap"] = function(pool) return pool:imap(SLEEP, { 60 }) () end,
+    ["imap_unordered"] = function(pool)
+      return pool:imap_unordered(SLEEP, { 60 }) ()
+    end,
+    ["poll"] = function(pool) return pool:poll(60) end,
+    ["join"] = function(pool)
+      pool:close()
+      return pool:join()
+    end,
+    ["restart"] = function(pool) return pool:restart() end,
+    ["leaving a scope"] = function(pool)
+      local _ <close> = pool
+    end,
+  }
+  for way, f in pairs(ways) do
+    it("ends " .. way, function()
+      local pool, second = faults.pool(1), faults.pool(1)
+      local future, other
+      if way:find "^a" and not way:find "^as" then
+        assert.is_truthy(waits(0.2, f, pool):find "%(running%)$")
+      else
+        future = pool:apply_async(SLEEP, { 60 })
+        other = second:apply_async(SLEEP, { 60 })
+        local text = waits(0.2, f, pool, future, other)
+        assert.is_truthy(text:find(SLEEP .. " (", 1, true))
+      end
+      -- From now on at once.
+      invocation.begin(0)
+      assert.is_true(elapsed(errors.of, "timeout", second.apply, second,
+        gate.sleep, { 60 }) < SLACK)
+      invocation.finish()
+      faults.sound(second)
+      if way ~= "join" and way ~= "leaving a scope" then
+        faults.sound(pool)
+      end
+    end)
+  end
+
+  it("ends pools without workers between items", function()
+    local pool = faults.pool(0)
+    local runs = 0
+    local function work()
+      runs = runs + 1
+      gate.sleep(0.15)
+    end
+    waits(0.2, pool.map, pool, work, { 1, 2, 3, 4 })
+    assert.are.equal(2, runs)
+    for _, call in ipairs { "imap", "imap_unordered" } do
+      waits(0.2, function()
+        for _ in pool[call](pool, work, function() return 1 end) do end
+      end)
+    end
+  end)
+
+  it("is over for those who only look", function()
+    local pool = faults.pool(1)
+    local future = pool:apply_async(SLEEP, { 60 })
+    invocation.begin(0)
+    assert.is_false(future:wait(0))
+    assert.is_false(future:ready())
+    pool:poll(0)
+    local _, rest = luapool.wait({ future }, { timeout = 0 })
+    assert.are.same({ future }, rest)
+    local e = errors.of("timeout", future.get, future, 0)
+    assert.is_truthy(e.message:find "no result within")
+  end)
+
+  it("leaves what is there to those who come for it", function()
+    local pool = faults.pool(1)
+    local future = pool:apply_async(faults.square, { 3 })
+    future:wait()
+    local second = pool:apply_async(faults.square, { 4 })
+    gate.sleep(0.2)
+    invocation.begin(0)
+    assert.are.equal(9, future:get())
+    assert.are.equal(16, second:get())
+  end)
+
+  it("may be caught, and the rest be done", function()
+    local pool = faults.pool(1)
+    local first = pool:apply_async(faults.square, { 3 })
+    waits(0.2, pool.map, pool, SLEEP, { 60 })
+    assert.are.equal(9, first:get())
+    invocation.begin(nil)
+    assert.are.equal(16, pool:apply(faults.square, { 4 }))
+  end)
+
+  it("is a limit beside others", function()
+    local pool = faults.pool(1)
+    local future = pool:apply_async(SLEEP, { 60 })
+    invocation.begin(60)
+    assert.is_false(future:wait(0.05))
+    errors.of("timeout", future.get, future, 0.05)
+    local e = errors.of("timeout", pool.apply, pool, SLEEP, { 60 },
+      { deadline = 0.1 })
+    assert.is_truthy(e.message:find "the call took more")
+    invocation.finish()
+    faults.sound(pool)
+  end)
+
+  it("ends with the invocation", function()
+    local pool = faults.pool(1)
+    invocation.begin(0)
+    invocation.finish()
+    assert.are.equal(4, pool:apply(faults.square, { 2 }))
+  end)
+
+  it("is not its children's", function()
+    local pool = faults.pool(1)
+    invocation.begin(0.3)
+    pool:restart() -- the new worker is forked within it
+    gate.sleep(0.3)
+    invocation.begin(nil)
+    assert.are.equal(9, pool:apply(function()
+      local own <close> = require "luapool".Pool(1)
+      return own:map(faults.square, { 3 })[1]
+    end))
+  end)
+
+  it("names no more than can be read", function()
+    local pool = faults.pool(1)
+    for i = 1, 7 do
+      pool:map_async(function() gate.sleep(60 + i) end, { 1, 2 })
+    end
+    for _ = 1, 3 do pool:apply_async(faults.square, { 1 }) end
+    local last = pool:apply_async(faults.square, { 1 })
+    local text = waits(0.1, last.get, last)
+    local groups = {}
+    for group in (text .. "; "):gmatch "(.-); " do
+      groups[#groups + 1] = group
+    end
+    assert.are.equal(6, #groups)
+    assert.are.equal("3 more calls", groups[6])
+    local many = faults.pool(12)
+    local items = {}
+    for i = 1, 100 do items[i] = 60 end
+    text = waits(0.5, many.map, many, SLEEP, items, 1)
+    assert.are.equal(SLEEP .. " (items 1, 2, 3, 4, 5, 6, 7, 8 and 4 more "
+      .. "running, 88 not started)", text)
+  end)
+
+  it("waits for no CPU", function()
+    local pool = faults.pool(1)
+    local cpu = os.clock()
+    waits(1, pool.map, pool, SLEEP, { 60 })
+    assert.is_true(os.clock() - cpu < 0.2)
+  end)
+
+  it("says what it is told wrongly", function()
+    errors.misuse_naming("bad argument #1 to 'begin'",
+      function() invocation.begin("1") end)
+  end)
+end)
+
+describe("a process stopped in an invocation", function()
+  faults.guard(before_each, after_each)
+
+  local ways = {
+    ["in a map"] = "pool:map(work, { 1, 2, 3, 4 }, 1)",
+    ["in one task"] = "pool:apply(work, { 1 })",
+    ["waiting for two pools"] = [[
+      local futures = { pool:map_async(work, { 1, 2 }, 1),
+        other:apply_async(work, { 2 }, { timeout = 1 }) }
+      luapool.wait(futures)
+      futures[1]:get()
+      futures[2]:get()
+    ]],
+  }
+  for way, call in pairs(ways) do
+    it("does not find its time passed: " .. way, function()
+      local running = faults.start([[
+        local invocation = require "luapool.invocation"
+        local function work()
+          for _ = 1, 10 do
+            local till = gate.now() + 0.03
+            repeat until gate.now() >= till
+          end
+        end
+        local pool, other = luapool.Pool(2), luapool.Pool(1)
+        invocation.begin(1.5)
+        print(leaks.pid())
+        io.stdout:flush()
+      ]] .. call .. " print 'done'")
+      local pid = math.tointeger(running:wait_for "%d+")
+      gate.sleep(0.1)
+      local all = running:processes()
+      faults.kill(all, "STOP")
+      gate.sleep(2.5)
+      assert.is_true(leaks.alive(pid))
+      faults.kill(all, "CONT")
+      local result = running:wait()
+      assert.are.equal("", result.stderr)
+      assert.is_truthy(result.stdout:find "done")
+    end)
+  end
 end)
