@@ -34,6 +34,13 @@ volatile sig_atomic_t luapool_busy;
 
 void luapool_interrupt(void) { poller_interrupt(); }
 
+static bool interrupt_raised;
+
+int luapool_raise_interrupt(lua_State *L) {
+  interrupt_raised = true;
+  return luaL_error(L, "interrupted!");
+}
+
 // ------------------------------------------------------- messages as strings
 
 enum { PACK_KEEP = 64 * 1024 };  // bytes
@@ -390,6 +397,13 @@ static int f_interrupted(lua_State *L) {
   return 1;
 }
 
+// raised() -> whether an interrupt was raised in Lua code since the last look
+static int f_raised(lua_State *L) {
+  lua_pushboolean(L, interrupt_raised);
+  interrupt_raised = false;
+  return 1;
+}
+
 static const char *signal_name(int number) {
   const char *name = sigabbrev_np(number);
   return name != NULL ? name : "RT";
@@ -426,6 +440,7 @@ static const luaL_Reg functions[] = {
     {"stream", f_stream},
     {"busy", f_busy},
     {"interrupted", f_interrupted},
+    {"raised", f_raised},
     {"signal_name", f_signal_name},
     {NULL, NULL},
 };

@@ -16,4 +16,8 @@ extern volatile sig_atomic_t luapool_busy;
 // For a signal handler.
 void luapool_interrupt(void);
 
+// Raises "interrupted!" in Lua code; what has run that code can ask whether it
+// was this that ended it.
+int luapool_raise_interrupt(lua_State *L);
+
 #endif

@@ -37,7 +37,7 @@ static void interrupt_hook(lua_State *L, lua_Debug *ar) {
   if (luapool_busy)
     luapool_interrupt();
   else
-    luaL_error(L, "interrupted!");
+    luapool_raise_interrupt(L);
 }
 
 static void on_interrupt(int sig) {

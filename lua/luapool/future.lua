@@ -248,14 +248,16 @@ local function watch(futures)
   return self
 end
 
+-- Nothing is allocated, so no finalizer runs, between the look at the future
+-- and the entry that makes it tell.
 function Watch:add(f)
+  local s = f.scheduler
+  f.watches = f.watches or {}
   if is_settled(f) then
     return self:notify(f)
   end
   self.left = self.left + 1
-  f.watches = f.watches or {}
   f.watches[self] = true
-  local s = f.scheduler
   if not self.schedulers[s] then
     self.schedulers[s] = true
     table.insert(self.schedulers, s)
@@ -275,9 +277,22 @@ function Watch:stop(futures)
   end
 end
 
--- The seconds until one of them has to do something, at most so many.
-function Watch:pause(seconds)
+-- Those that have not ended: nothing is to come from the others.
+function Watch:working()
+  local list = {}
   for _, s in ipairs(self.schedulers) do
+    if s.inside then
+      error("the pool is at work: a finalizer cannot wait for it", 0)
+    elseif s.state ~= "ended" then
+      table.insert(list, s)
+    end
+  end
+  return list
+end
+
+-- The seconds until one of them has to do something, at most so many.
+local function pause(list, seconds)
+  for _, s in ipairs(list) do
     local at = s:next_timer()
     local due = at and at - host.clock()
     if due and (not seconds or due < seconds) then
@@ -287,20 +302,43 @@ function Watch:pause(seconds)
   return seconds
 end
 
--- One step of all the schedulers, which waits for `seconds` at most.
-function Watch:step(seconds)
-  local list = self.schedulers
-  if #list == 1 then
-    return list[1]:step(seconds)
-  end
+local function wait_for_any(self, enough, list, seconds)
   local fds = {}
   for _, s in ipairs(list) do
     table.insert(fds, s:fileno())
   end
-  local pause = self:pause(seconds)
+  if enough(self) then -- a finalizer has come before us
+    return true
+  end
+  return host.poll(fds, pause(list, seconds))
+end
+
+-- The doors of all are shut while it waits: see Scheduler:guard.
+local function behind_doors(list, f, ...)
+  for _, s in ipairs(list) do
+    s.inside = true
+  end
   host.busy(true)
-  local ready, frozen = host.poll(fds, pause)
+  local ok, ready, frozen = pcall(f, ...)
   host.busy(false)
+  for _, s in ipairs(list) do
+    s:open_door()
+  end
+  if not ok then
+    error(ready, 0)
+  end
+  return ready, frozen
+end
+
+-- One step of all the schedulers, which waits for `seconds` at most; not where
+-- it is enough before.
+function Watch:step(seconds, enough)
+  local list = self:working()
+  if #list == 1 then
+    return list[1]:step(seconds, enough, self)
+  end
+  local ready, frozen = behind_doors(list, wait_for_any, self, enough, list,
+    seconds)
   if ready == nil then
     list[1]:interrupted()
   elseif frozen then
@@ -314,7 +352,7 @@ end
 -- Steps until enough(self) or the limit, a time; whether it was enough.
 function Watch:run(enough, limit)
   while not enough(self) do
-    self:step(limits.within(limit and limit - host.clock()))
+    self:step(limits.within(limit and limit - host.clock()), enough)
     if limit and host.clock() >= limit then
       return enough(self)
     elseif limits.time_is_up() and not enough(self) then

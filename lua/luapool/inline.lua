@@ -8,27 +8,68 @@ local errors = require "luapool.error"
 local calls = require "luapool.call"
 local limits = require "luapool.limits"
 local scheduler = require "luapool.scheduler"
+local supervisor = require "luapool.supervisor"
 
 local Inline = setmetatable({}, { __index = scheduler.Scheduler })
 Inline.__index = Inline
 
 local M = {}
 
+-- ------------------------------------------------------------- the user's code
+
+-- An interrupt waits (see lib.h) while the scheduler is at work, and not while
+-- the user's code runs: from before its first to behind its last instruction.
+local function finished(...)
+  host.busy(true)
+  return ...
+end
+
+local function interruptible(f, ...)
+  host.busy(false)
+  return finished(f(...))
+end
+
+local function capture(value)
+  host.busy(true)
+  return errors.capture(value)
+end
+
+-- Calls f with these arguments, a packed list.
+-- @return packed: true and the results; or false, and an error of that kind, or
+--   of kind `interrupted`
+local function attempt(kind, f, args)
+  local was = host.busy(true)
+  host.raised()
+  local values = table.pack(xpcall(interruptible, capture, f,
+    table.unpack(args, 1, args.n)))
+  host.busy(was)
+  if values[1] then
+    return values
+  end
+  local message, traceback, value = errors.captured(values[2])
+  if host.raised() or errors.is(value, "interrupted") then
+    return { false, errors.new("interrupted", "interrupted!") }
+  end
+  return { false, errors.new(kind, message,
+    { traceback = traceback, value = value }) }
+end
+
 function M.new(o)
   local self = setmetatable(scheduler.new(o), Inline)
   self.tasks, self.busy = 0, 0
-  if o.initializer then
-    local args = o.initargs
-    local ok, e = xpcall(o.initializer, errors.capture,
-      table.unpack(args, 1, args.n))
-    if not ok then
-      local message, traceback, value = errors.captured(e)
-      self.broken = errors.new("init", message,
-        { traceback = traceback, value = value })
+  local values = o.initializer and attempt("init", o.initializer, o.initargs)
+  if values and not values[1] then
+    self.broken = values[2]
+    if self.broken.kind == "interrupted" then
+      self.poller:close()
+      self.state = "ended"
+      error(self.broken, 0)
     end
   end
   return self
 end
+
+-- -------------------------------------------------------------------- one item
 
 local function copy(self, base, each, ...)
   local bytes, message = host.pack(self.session, nil, base, each, ...)
@@ -60,8 +101,7 @@ local function run(call, index, args)
     kept = host.generator(math.random)
     math.randomseed(host.stream(call.seed, call.nth, index))
   end
-  local values = table.pack(xpcall(call.f, errors.capture,
-    table.unpack(args, 1, args.n)))
+  local values = attempt("task", call.f, args)
   if kept then
     host.generator(math.random, kept)
   end
@@ -82,6 +122,7 @@ local function succeeded(self, call, index, values)
   self:items_done(call, index, 1, v == nil and 1 or 0)
 end
 
+-- Returns the error of a task that was interrupted.
 local function run_item(self, call)
   local index = call:peek(1)
   call:advance(1)
@@ -96,20 +137,36 @@ local function run_item(self, call)
   if values[1] then
     return succeeded(self, call, index, values)
   end
-  local text, traceback, value = errors.captured(values[2])
-  self:item_failed(call, index, errors.new("task", text,
-    { traceback = traceback, value = value }))
+  self:item_failed(call, index, values[2])
+  return values[2].kind == "interrupted" and values[2] or nil
 end
 
---- Runs one item. There is nothing to wait for.
-function Inline:step()
-  self:check_owned()
-  local call = scheduler.next_call(self)
-  if call then
-    run_item(self, call)
+local function step(self)
+  if host.interrupted() then
+    errors.raise("interrupted", "interrupted!")
   end
+  local call = scheduler.next_call(self)
+  local interrupt = call and run_item(self, call)
   limits.expire(self)
+  return interrupt
+end
+
+--- Runs one item. There is nothing to wait for. (Nothing is `inside` meanwhile:
+-- the item may use the pool itself.)
+-- @raise kind `closed` in another process, `interrupted`
+function Inline:step(_, done, arg)
+  self:check_owned()
+  local was = host.busy(true)
+  local ok, e = pcall(step, self)
+  host.busy(was)
+  if not ok and not errors.is(e) then
+    supervisor.break_down(self, errors.text(e))
+  end
   self:settle()
+  if e then
+    error(e, 0)
+  end
+  return done and done(arg)
 end
 
 --- As Scheduler's; here a step does not wait but runs an item, so that time is

@@ -264,7 +264,7 @@ end
 
 local function finish(self)
   local s = self.scheduler
-  s:stop_all(errors.new("closed", "the pool has ended"))
+  s:guard(s.stop_all, errors.new("closed", "the pool has ended"))
   s:settle()
   s.poller:close()
   s.state = "ended"
@@ -276,7 +276,7 @@ function methods:close()
   local s = self.scheduler
   if s:owned() and s.state == "open" then
     s.state = "closed"
-    supervisor.retire(s)
+    s:dispatch() -- lets workers go
   end
 end
 
@@ -286,7 +286,7 @@ local function join(self, timeout)
     return
   end
   s.joining = true
-  supervisor.retire(s)
+  s:dispatch()
   local function over()
     return s:drained() and gone(s)
   end
@@ -308,25 +308,35 @@ function methods:join(timeout)
   join(self, timeout)
 end
 
---- Ends every worker at once; pending futures fail as `terminated`.
+local function end_all(s)
+  supervisor.kill_all(s)
+  s:stop_all(errors.new("terminated", "the pool was terminated"))
+end
+
+--- Ends every worker at once; pending futures fail as `terminated`. Called by a
+-- finalizer while the pool is at work, it takes effect once that is done.
 function methods:terminate()
   local s = self.scheduler
   if not s:owned() or s.state == "ended" then
     return
   elseif s.inside then
-    error("the pool is at work: a finalizer cannot terminate it", 2)
+    s.unwanted_pool = s.state ~= "terminated"
+    return
   end
   s.state = "terminated"
-  supervisor.kill_all(s)
-  s:stop_all(errors.new("terminated", "the pool was terminated"))
+  s:guard(end_all)
   s:settle()
   finish(self)
 end
 
 --- Waits for the running tasks, then replaces every worker by a fresh fork of
 -- this process as it is now.
+-- @raise kind `terminated` where it was terminated meanwhile
 function methods:restart()
   request.usable(self)
+  if self.scheduler.inside then
+    error("the pool is at work: a finalizer cannot restart it", 2)
+  end
   supervisor.restart(self.scheduler)
 end
 

@@ -250,12 +250,14 @@ end
 -- What the short way has brought.
 local function returned(self, seat, f, args, n, ok, done, ...)
   local scope = self.scope
-  self.scheduler.inside = false
   if next(scope) then
     self.scope = {}
   end
-  if not ok then
+  if done ~= false then
     host.busy(false)
+    self.scheduler:open_door()
+  end
+  if not ok then
     error(done, 0)
   elseif done then
     return true, ...
@@ -284,16 +286,16 @@ function M.quick_apply(self, f, args)
   if not self.plain then
     return false
   end
-  local seat = s:quiet_seat()
-  if not seat then
-    return false
-  end
   local n = args.n or #args
   if not is_length(n) then
     return false
   end
+  local seat = s:quiet_seat()
+  if not seat then
+    return false
+  end
+  s.inside = true -- from here on no finalizer may take the seat away
   self.calls = self.calls + 1
-  s.inside = true
   return returned(self, seat, f, args, n,
     pcall(call_seat, seat, self.scope, f, args, n))
 end

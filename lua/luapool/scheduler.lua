@@ -249,24 +249,44 @@ local function dispatch(self)
   supervisor.retire(self)
 end
 
--- Runs f(self, ...), which changes the scheduler's state. Where that fails in
--- the middle, for want of memory above all, the state is not to be relied on:
--- the pool is broken, so that no later call waits for what never comes.
---
--- User code runs in there, though it should not: finalizers at any allocation,
--- metamethods of a function's own _ENV. They must find the door shut, `inside`.
-local function guarded(self, f, ...)
+-- User code runs in the middle of what changes the scheduler's state, though it
+-- should not: finalizers at any allocation, metamethods of a function's own
+-- _ENV. It must find the door shut, `inside`: what it asks for is done when the
+-- door opens again, or refused where it would have to wait.
+local function behind_door(self, f, ...)
   self.inside = true
   host.busy(true)
-  local ok, e = pcall(f, self, ...)
+  local ok, result = pcall(f, self, ...)
   host.busy(false)
   self.inside = false
-  if not ok then
-    if not errors.is(e) then
-      supervisor.break_down(self, errors.text(e))
-    end
-    error(e, 0)
+  return ok, result
+end
+
+--- Nothing is in the middle any more: ends the pool where that was asked for.
+function Scheduler:open_door()
+  self.inside = false
+  if self.unwanted_pool then
+    self.unwanted_pool = false
+    self.pool:terminate()
   end
+end
+
+--- Runs f(self, ...), which changes the scheduler's state. Where that fails in
+-- the middle, for want of memory above all, the state is not to be relied on:
+-- the pool is broken, so that no later call waits for what never comes.
+-- @return what f returns, one value
+function Scheduler:guard(f, ...)
+  local ok, result = behind_door(self, f, ...)
+  if not ok and not errors.is(result) then
+    local done, e = behind_door(self, supervisor.break_down,
+      errors.text(result))
+    result = done and result or e
+  end
+  self:open_door()
+  if not ok then
+    error(result, 0)
+  end
+  return result
 end
 
 --- Sends what can be sent. Called from inside, it is left to the next step.
@@ -274,7 +294,7 @@ function Scheduler:dispatch()
   if self.inside then
     self.undispatched = true
   else
-    guarded(self, dispatch)
+    self:guard(dispatch)
   end
 end
 
@@ -284,9 +304,17 @@ local function enter(self, call)
   call.number = self.submitted
 end
 
---- A new call.
-function Scheduler:submit(call)
-  local was = host.busy(true)
+-- What a call that comes too late fails with: since it was checked the pool may
+-- have been ended, by a finalizer.
+local function refusal(self)
+  if self.broken then
+    return errors.copy(self.broken)
+  elseif self.state == "terminated" or self.state == "ended" then
+    return errors.new("terminated", "the pool was terminated")
+  end
+end
+
+local function admit(self, call)
   enter(self, call)
   if call.timeout or (call.retries or 0) > 0 then
     call.one_by_one = true
@@ -296,19 +324,30 @@ function Scheduler:submit(call)
     self.next_deadline = min(self.next_deadline or call.deadline_at,
       call.deadline_at)
   end
-  if call.pending == 0 and not call.open_ended then
-    self:over(call)
-    host.busy(was)
-    return self:settle()
+  local e = refusal(self)
+  if e or call.pending == 0 and not call.open_ended then
+    self:over(call, e)
+    return false
   end
   enqueue(self, call)
-  host.busy(was)
-  if #self.idle > 0 or not self.saturated then
-    self:dispatch()
+  return true
+end
+
+local function admit_and_send(self, call)
+  if admit(self, call) and (#self.idle > 0 or not self.saturated) then
+    dispatch(self)
   end
-  if self.watched then
-    self:arm()
+end
+
+--- A new call. One that comes from inside is sent at the next step.
+function Scheduler:submit(call)
+  if self.inside then
+    self.undispatched = admit(self, call) or self.undispatched
+    return
   end
+  self:guard(admit_and_send, call)
+  self:settle()
+  self:rearm()
 end
 
 --- A seat for the short way of an apply: where nothing else is to be done.
@@ -322,8 +361,10 @@ end
 
 --- A call of which the seat has been sent its only item, as `serial`.
 function Scheduler:adopt(call, seat, serial)
-  enter(self, call)
-  guarded(self, function() seat:adopt(call, serial) end)
+  self:guard(function()
+    enter(self, call)
+    seat:adopt(call, serial)
+  end)
   self:settle()
 end
 
@@ -525,7 +566,7 @@ function Scheduler:leave(call)
   if self.inside then
     return self:abandon(call)
   end
-  guarded(self, leave, call)
+  self:guard(leave, call)
   self:settle()
 end
 
@@ -543,7 +584,7 @@ function Scheduler:cancel(call)
     table.insert(self.unwanted, call)
     return
   end
-  guarded(self, cancel, call)
+  self:guard(cancel, call)
   self:settle()
 end
 
@@ -588,13 +629,13 @@ end
 --- Ends all that is pending with this error, items of decided calls too.
 -- Workers that are killed for it may still be alive.
 function Scheduler:cut_short(e)
-  guarded(self, cut_short, e)
+  self:guard(cut_short, e)
   self:settle()
 end
 
 --- Takes in whatever is finished, without waiting.
 function Scheduler:take_in()
-  guarded(self, self.look)
+  self:guard(self.look)
   self:settle()
 end
 
@@ -632,9 +673,12 @@ function Scheduler:fail_start(e)
   end
 end
 
+-- Who has asked for these knows of them.
+local expected = { terminated = true, interrupted = true }
+
 --- A failed future whose error nobody has looked at.
 function Scheduler:unseen_failure(f)
-  if f.error.kind ~= "terminated" then
+  if not expected[f.error.kind] then
     self.unseen[f] = true
   end
 end
@@ -696,8 +740,11 @@ local function watch_outboxes(self)
   return news
 end
 
-local function step(self, timeout)
+local function step(self, timeout, done, arg)
   catch_up(self)
+  if done and done(arg) then -- a finalizer has come before us
+    return
+  end
   if watch_outboxes(self) or self:unsettled() then
     timeout = 0
   end
@@ -733,20 +780,29 @@ function Scheduler:arm()
   self.poller:arm(at and at - clock())
 end
 
---- Waits once, at most `timeout` seconds (nil: until something happens), and
--- does what there is to do.
--- @raise kind `closed` in another process, `interrupted`
-function Scheduler:step(timeout)
-  self:check_owned()
-  if not self.inside then
-    guarded(self, step, timeout)
-    self:settle()
-    if self.watched then
-      self:arm()
-    end
-  elseif timeout ~= 0 then
-    error("the pool is at work: a finalizer cannot wait for it", 0)
+-- The same where others watch it.
+function Scheduler:rearm()
+  if self.watched and self.state ~= "ended" then
+    self:arm()
   end
+end
+
+--- Waits once, at most `timeout` seconds (nil: until something happens), and
+-- does what there is to do; nothing where done(arg) is true before.
+-- @return done(arg) afterwards
+-- @raise kind `closed` in another process, `interrupted`
+function Scheduler:step(timeout, done, arg)
+  self:check_owned()
+  if self.inside then
+    if timeout ~= 0 then
+      error("the pool is at work: a finalizer cannot wait for it", 0)
+    end
+  elseif self.state ~= "ended" then
+    self:guard(step, timeout, done, arg)
+    self:settle()
+    self:rearm()
+  end
+  return done and done(arg)
 end
 
 --- Steps until done(arg) or for `timeout` seconds; whether it is done. A
@@ -754,18 +810,16 @@ end
 -- @raise as step; kind `timeout` where the time of the invocation is up
 function Scheduler:run_until(done, arg, timeout)
   if timeout and timeout <= 0 then
-    self:step(0)
-    return done(arg)
+    return self:step(0, done, arg)
   end
   local limit = timeout and clock() + timeout
   repeat
-    self:step(limits.within(limit and limit - clock()))
-    if done(arg) then
+    if self:step(limits.within(limit and limit - clock()), done, arg) then
       return true
     elseif limits.time_is_up() then
       limits.raise_time_is_up { self }
     end
-  until limit and clock() >= limit
+  until limit and clock() >= limit or self.state == "ended"
   return false
 end
 
@@ -776,6 +830,9 @@ function Scheduler:next_serial()
 end
 
 function Scheduler:fileno()
+  if self.state == "ended" then
+    errors.raise("closed", "the pool has ended")
+  end
   self.watched = true
   self:arm()
   return self.poller:fileno()

@@ -265,26 +265,35 @@ local function nothing_runs(self)
   return true
 end
 
--- Until every worker has ended. What they have not started is taken back.
-local function retire_all(self)
+-- What they have not started is taken back.
+local function take_back(self)
   for _, seat in ipairs(self.seats) do
+    if seat.start_at then
+      seat.start_at = nil
+      self.waiting = self.waiting - 1
+    end
     if seat:open() then
       seat:revoke_all()
       seat.retiring = true
       self:seat_busy(seat)
     end
   end
-  if not nothing_runs(self) then
-    self:run_until(nothing_runs, self)
-  end
+end
+
+local function let_go(self)
   for _, seat in ipairs(self.seats) do
     if seat.handle and not seat.doom then
       seat:retire()
     end
   end
-  if living(self) then
-    self:run_until(M.all_gone, self)
-  end
+end
+
+-- Until every worker has ended.
+local function retire_all(self)
+  self:guard(take_back)
+  self:run_until(nothing_runs, self)
+  self:guard(let_go)
+  self:run_until(M.all_gone, self)
 end
 
 -- Seats are taken again: by a new worker where there is none, by the old one
@@ -303,22 +312,20 @@ local function reopen(self)
     end
   end
   update_view(self)
-  self:dispatch()
 end
 
 --- Replaces every worker by a fork of this process as it is now, once what they
 -- run is done. What they have not started is run by the new ones.
+-- @raise kind `terminated` where the pool was terminated meanwhile
 function M.restart(self)
-  for _, seat in ipairs(self.seats) do
-    if seat.start_at then
-      seat.start_at = nil
-      self.waiting = self.waiting - 1
-    end
-  end
   self.restarting = true
   local ok, e = pcall(retire_all, self)
   self.restarting = nil
-  reopen(self)
+  if self.state == "terminated" or self.state == "ended" then
+    errors.raise("terminated", "the pool was terminated")
+  end
+  self:guard(reopen)
+  self:dispatch()
   if not ok then
     error(e, 0)
   end

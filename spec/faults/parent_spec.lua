@@ -163,6 +163,60 @@ describe("a parent that is told to end", function()
       program:wait().stdout:match "ready\n(.*)")
   end)
 
+  -- No worker is there to be left alone: the task that runs ends as well.
+  for what, case in pairs {
+    ["a map"] = { "show(pool.map, pool, bad, {1, 2, 3})",
+      "false interrupted\n" },
+    ["a map that collects"] =
+      { "show(pool.map, pool, bad, {1, 2, 3}, {on_error = 'collect'})",
+        "false interrupted\n" },
+    ["an apply"] = { "show(pool.apply, pool, bad, {2})",
+      "false interrupted\n" },
+    ["a future"] = { [[
+      local future = pool:apply_async(bad, {2})
+      show(future.get, future)
+      show(future.get, future)
+      ]], "false interrupted\nfalse interrupted\n" },
+    ["an iterator"] = { [[
+      for i = 1, 3 do
+        show(function() for _, x in pool:imap(bad, {i}) do return x end end)
+      end
+      ]], "true 1\nfalse interrupted\ntrue 3\n" },
+    ["a call inside a task"] =
+      { "show(pool.map, pool, function(x) return pool:apply(bad, {x}) end, {2})",
+        "false interrupted\n" },
+    ["a wait inside a task"] = { [[
+      show(pool.map, pool, function()
+        local inner <close> = luapool.Pool(1)
+        inner:map(function() harm.kill(parent, 2) gate.sleep(20) end, {1})
+      end, {1})
+      ]], "false interrupted\n" },
+    ["an initializer"] = { [[
+      show(luapool.Pool, {processes = 0, initializer = bad, initargs = {2}})
+      ]], "false interrupted\n" },
+    ["a task that catches it"] =
+      { "show(pool.apply, pool, function() return (pcall(bad, 2)) end)",
+        "true false\n" },
+  } do
+    of_host("by SIGINT in a pool without workers: " .. what, function()
+      assert.are.equal(case[2] .. "9\n", faults.output([[
+        local parent = leaks.pid()
+        local pool <close> = luapool.Pool(0)
+        local function bad(x)
+          if x == 2 then
+            harm.kill(parent, 2)
+            while true do end
+          end
+          return x
+        end
+        local function show(...)
+          local ok, e = pcall(...)
+          print(tostring(ok) .. " " .. tostring(not ok and e.kind or e))
+        end
+        ]] .. case[1] .. " print(pool:apply(faults.square, {3}))"))
+    end)
+  end
+
   of_stock("by SIGINT in stock Lua leaves nothing", function()
     local program = faults.start(BUSY .. WAIT)
     faults.kill(parent_of(program), "INT")
