@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "lib.h"
@@ -277,16 +278,25 @@ static void open_state(lua_State *L, int argc, char **argv,
   lua_gc(L, LUA_GCGEN, 0, 0);  // as lua's own command does
 }
 
+static const char *base_name(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash != NULL ? slash + 1 : path;
+}
+
 // The module whose `main` is the program where the host goes by another name,
 // or NULL. It finds the command line in the global arg.
 static const char *program_of(const char *name) {
-  const char *slash = strrchr(name, '/');
-  if (slash != NULL) name = slash + 1;
+  name = base_name(name);
   if (strcmp(name, "lambdapool") == 0) return "luapool.lambda.command";
   const char *api = getenv("AWS_LAMBDA_RUNTIME_API");
   if (strcmp(name, "bootstrap") == 0 && api != NULL && api[0] != '\0')
     return "luapool.lambda.runtime";
   return NULL;
+}
+
+// What ps shows: it would be the loader where that was started, as in a zip.
+static void set_process_name(const char *name) {
+  prctl(PR_SET_NAME, base_name(name), 0, 0, 0);
 }
 
 static int run_program(lua_State *L, const char *module) {
@@ -306,6 +316,7 @@ static int f_main(lua_State *L) {
   if (argv[0] != NULL && argv[0][0] != '\0') progname = argv[0];
   const char *program = program_of(progname);
   if (program != NULL) {
+    set_process_name(progname);
     open_state(L, argc, argv, &(struct options){.script = argc});
     lua_pushboolean(L, run_program(L, program) == LUA_OK);
     return 1;

@@ -36,8 +36,8 @@ function M.directory(files)
   return dir
 end
 
--- Removes what the test made.
-local function clean()
+--- Removes what the test made.
+function M.clean()
   while #directories > 0 do
     local dir = quote(table.remove(directories))
     os.execute(("chmod -R u+rwx %s; rm -rf %s"):format(dir, dir))
@@ -47,11 +47,12 @@ end
 --- Guards a block: no directory of a test stays, nor anything else.
 function M.guard(before_each, after_each)
   leaks.guard(before_each, after_each)
-  leaks.finish(clean)
+  leaks.finish(M.clean)
 end
 
--- Runs a shell command in a directory.
-local function run(dir, line)
+--- Runs a shell command in a directory.
+-- @return {stdout=, stderr=, status=}
+function M.try(dir, line)
   local out = os.tmpname()
   local _, how, code = os.execute(
     ("cd %s && { %s\n} </dev/null >%s.out 2>%s.err"):format(quote(dir), line,
@@ -77,14 +78,14 @@ end
 --- Runs a shell command that must end well and quietly in a directory, and
 -- returns its output.
 function M.shell(dir, line)
-  return (quiet(run(dir, line), line))
+  return (quiet(M.try(dir, line), line))
 end
 
 --- Runs `lambdapool WORDS` in a directory.
 -- @param before what stands in front of it in the shell: variables, limits
 -- @return {stdout=, stderr=, status=}
 function M.run(dir, words, before)
-  return run(dir, ("%s %s %s"):format(before or "", quote(M.command),
+  return M.try(dir, ("%s %s %s"):format(before or "", quote(M.command),
     words))
 end
 
