@@ -147,7 +147,7 @@ describe("the same input makes the same bytes", function()
 
   it("whoever owns the files, where that can be changed", function()
     local dir, first = tree({ 1, 2, 3, 4 }, "644", "2020-01-01")
-    lambdapool.shell(dir, "chown -R 12345:54321 src")
+    lambdapool.try(dir, "chown -R 12345:54321 src")
     output(dir, "package src/ -o g.zip")
     assert.is_true(first == gate.read(dir .. "/g.zip"))
   end)
