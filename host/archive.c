@@ -32,6 +32,7 @@ struct zip {
   struct archive *archive;  // NULL where it is closed
   locale_t utf8;            // for libarchive, which asks for the charset
   int fd;
+  int error;               // errno of the write that failed, 0: none has
   char *name, *temporary;  // temporary: NULL where there is no such file
 };
 
@@ -39,9 +40,27 @@ int luaopen_luapool_archive(lua_State *L);
 
 // ------------------------------------------------------ life of an archive
 
+// libarchive's output. It leaks where a write fails in the middle of an entry,
+// so that none ever fails for it: the error is kept, what follows dropped.
+static la_ssize_t write_all(struct archive *a, void *data, const void *bytes,
+                            size_t n) {
+  (void)a;
+  struct zip *z = data;
+  const char *p = bytes;
+  for (size_t left = n; z->error == 0 && left > 0;) {
+    ssize_t written = write(z->fd, p, left);
+    if (written < 0 && errno != EINTR) z->error = errno;
+    if (written < 0) continue;
+    p += written;
+    left -= (size_t)written;
+  }
+  return (la_ssize_t)n;
+}
+
 // What was written so far is removed. Keeps errno.
 static void discard(struct zip *z) {
   int e = errno;
+  z->error = ECANCELED;  // what libarchive still holds is dropped
   if (z->archive != NULL) archive_write_free(z->archive);
   if (z->fd >= 0) close(z->fd);
   if (z->temporary != NULL) unlink(z->temporary);
@@ -54,7 +73,7 @@ static void discard(struct zip *z) {
 
 // nil, message, errno; libarchive's own words where there is no errno.
 static int push_failure(lua_State *L, struct zip *z) {
-  int e = archive_errno(z->archive);
+  int e = z->error != 0 ? z->error : archive_errno(z->archive);
   const char *text = archive_error_string(z->archive);
   lua_pushnil(L);
   lua_pushfstring(L, "%s: %s", z->name,
@@ -91,8 +110,9 @@ static bool open_archive(struct zip *z) {
   struct archive *a = z->archive;
   return archive_write_set_format_zip(a) == ARCHIVE_OK &&
          archive_write_set_options(a, OPTIONS) == ARCHIVE_OK &&
+         archive_write_set_bytes_per_block(a, PIECE) == ARCHIVE_OK &&
          archive_write_set_bytes_in_last_block(a, 1) == ARCHIVE_OK &&
-         archive_write_open_fd(a, z->fd) == ARCHIVE_OK;
+         archive_write_open(a, z, NULL, write_all, NULL) == ARCHIVE_OK;
 }
 
 // ---------------------------------------------------------------- entries
@@ -121,11 +141,12 @@ static int begin(struct zip *z, const char *name, unsigned type, mode_t mode,
   int status = archive_write_header(z->archive, entry);
   uselocale(old);
   archive_entry_free(entry);
-  return status == ARCHIVE_OK ? 1 : -1;
+  return status == ARCHIVE_OK && z->error == 0 ? 1 : -1;
 }
 
 static bool put(struct zip *z, const char *bytes, size_t n) {
-  return archive_write_data(z->archive, bytes, n) == (la_ssize_t)n;
+  return archive_write_data(z->archive, bytes, n) == (la_ssize_t)n &&
+         z->error == 0;
 }
 
 static int push_outcome(lua_State *L, struct zip *z, bool ok) {
@@ -225,7 +246,8 @@ static int put_in_place(struct zip *z, off_t *size) {
 static int f_commit(lua_State *L) {
   struct zip *z = check(L);
   off_t size;
-  if (archive_write_close(z->archive) != ARCHIVE_OK) return push_failure(L, z);
+  if (archive_write_close(z->archive) != ARCHIVE_OK || z->error != 0)
+    return push_failure(L, z);
   if (put_in_place(z, &size) < 0) return luaL_fileresult(L, 0, z->name);
   discard(z);
   lua_pushinteger(L, size);
