@@ -57,19 +57,27 @@ fetch() {
   (cd "$work" && apt-get "${options[@]}" source curl)
 }
 
-# The flags are the host's own, see CMakeLists.txt.
+# Compiles it into $work/done. The flags are the host's own, see CMakeLists.txt.
 compile() {
   local flags="-O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong"
   flags+=" -fstack-clash-protection -ffunction-sections -fdata-sections"
   [[ $(uname -m) != x86_64 ]] || flags+=" -fcf-protection"
   (cd "$work"/curl-*/ && patch -p1 <"$here/libcurl.patch")
   cmake -C "$here/libcurl.cmake" -S "$work"/curl-*/ -B "$work/build" \
-    -DCMAKE_BUILD_TYPE=None -DCMAKE_C_COMPILER=gcc -DCMAKE_C_FLAGS="$flags" \
-    -DCMAKE_INSTALL_PREFIX="$root" -DCMAKE_INSTALL_LIBDIR=lib
+    -DCMAKE_BUILD_TYPE=None -DCMAKE_C_COMPILER=gcc -DCMAKE_C_FLAGS="$flags"
   cmake --build "$work/build" -j "$(nproc)" -t libcurl
-  cp -r "$work"/curl-*/include "$root"
-  mkdir -p "$root/lib"
-  cp "$work/build/lib/libcurl.a" "$root/lib"
+  mkdir -p "$work/done/lib"
+  cp "$work/build/lib/libcurl.a" "$work/done/lib"
+  cp -r "$work"/curl-*/include "$work/done"
+}
+
+# Puts it in place, all at once but for an instant; the version comes last.
+place() {
+  local version
+  version=$(sed -n 's/^Version: //p' "$work"/curl_*.dsc | head -n 1)
+  rm -rf "$root"/{version,lib,include}
+  mv "$work/done"/* "$root"
+  echo "$version $recipe" >"$root/version"
 }
 
 # However it ends: what the log says, where it ends badly.
@@ -87,9 +95,8 @@ unset MAKEFLAGS MAKELEVEL CFLAGS LDFLAGS
 work=$root/work
 exec 3>&1 >"$root/build.log" 2>&1
 trap finish EXIT
-rm -rf "$work" "$root"/{version,lib,include}
+rm -rf "$work"
 mkdir "$work"
 fetch
 compile
-version=$(sed -n 's/^Version: //p' "$work"/curl_*.dsc | head -n 1)
-echo "$version $recipe" >"$root/version"
+place

@@ -3,6 +3,7 @@
 local gate = require "spec.support.gate"
 local leaks = require "spec.support.leaks"
 local script = require "spec.support.script"
+local server = require "spec.support.http_server"
 
 if not script.interpreter():find("luapool$") then
   describe("luapool.http in stock Lua", function()
@@ -19,23 +20,8 @@ local host = require "luapool.host"
 local http = require "luapool.http"
 local luapool = require "luapool"
 
+local url = server.url
 local MIB = 1 << 20
-local server, out, port
-
-local function start_server()
-  out = os.tmpname()
-  server = assert(io.popen(
-    "exec python3 -BES spec/support/http_server.py >" .. out, "w"))
-  port = gate.eventually(function() return gate.read(out):match("%d+\n") end,
-    20, "the server's start"):match("%d+")
-end
-
-local function stop_server()
-  server:close()
-  os.remove(out)
-end
-
-local function url(path) return "http://127.0.0.1:" .. port .. path end
 
 -- Starts a request; the path is the server's.
 local function start(client, path, request)
@@ -89,8 +75,8 @@ local function bytes(n)
 end
 
 describe("luapool.http", function()
-  setup(start_server)
-  teardown(stop_server)
+  setup(server.start)
+  teardown(server.stop)
   leaks.guard(before_each, after_each)
 
   describe("an answer", function()
@@ -177,11 +163,11 @@ describe("luapool.http", function()
     it("has no headers but those given", function()
       local client <close> = http.client()
       body(client, "/echo")
-      assert.same({ "Host: 127.0.0.1:" .. port }, sent_headers())
+      assert.same({ "Host: " .. server.address() }, sent_headers())
       body(client, "/echo", { body = ("x"):rep(2 * MIB), headers = {
         "content-type: text/plain", "X-Empty:", "Accept: a/b" } })
       assert.same({ "Accept: a/b", "Content-Length: 2097152",
-        "Host: 127.0.0.1:" .. port, "X-Empty:", "content-type: text/plain" },
+        "Host: " .. server.address(), "X-Empty:", "content-type: text/plain" },
         sent_headers())
     end)
 
@@ -412,7 +398,7 @@ describe("luapool.http", function()
       local answer = assert(t:result())
       assert.equal("one two three", answer.body)
       assert.equal("A: 1|B: b b", answer.headers["x-trailers"])
-      assert.same({ "Host: 127.0.0.1:" .. port, "Trailer: A, B",
+      assert.same({ "Host: " .. server.address(), "Trailer: A, B",
         "Transfer-Encoding: chunked" }, sent_headers())
     end)
 
