@@ -99,21 +99,28 @@ static const char *line_for_curl(lua_State *L, const char *line) {
   return lua_tostring(L, -1);
 }
 
+// The line at the top of the stack, checked; what[i] names it in the error.
+static const char *to_line(lua_State *L, int arg, const char *what,
+                           lua_Integer i) {
+  size_t n;
+  if (lua_type(L, -1) == LUA_TSTRING) {
+    const char *line = lua_tolstring(L, -1, &n);
+    if (is_line(line, n)) return line_for_curl(L, line);
+  }
+  luaL_argerror(
+      L, arg,
+      lua_pushfstring(L, "%s[%I] is not a line 'Name: value'", what, i));
+  return NULL;
+}
+
 void http_request_lines(lua_State *L, int index, int arg, const char *what,
                         struct http_transfer *t,
                         bool (*add)(struct http_transfer *, const char *)) {
   int top = lua_gettop(L);
   lua_Integer n = luaL_len(L, index);
   for (lua_Integer i = 1; i <= n; i++) {
-    size_t len;
     lua_geti(L, index, i);
-    const char *line =
-        lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : NULL;
-    if (line == NULL || !is_line(line, len))
-      luaL_argerror(
-          L, arg,
-          lua_pushfstring(L, "%s[%I] is not a line 'Name: value'", what, i));
-    if (!add(t, line_for_curl(L, line))) http_request_failed(L, t);
+    if (!add(t, to_line(L, arg, what, i))) http_request_failed(L, t);
     lua_settop(L, top);
   }
 }
@@ -140,7 +147,7 @@ static bool has_body(const char *method) {
          strcmp(method, "PATCH") == 0;
 }
 
-// Leaves the body on the stack, below it the method's default is used up.
+// Leaves the body on the stack.
 static void read_body(lua_State *L, struct http_transfer *t) {
   size_t n = 0;
   const char *body = NULL;

@@ -17,6 +17,7 @@ double http_clock(void) {
 }
 
 // --- what libcurl calls ---------------------------------------------------
+// Types are libcurl's: NOLINTBEGIN(readability-non-const-parameter)
 
 // A request with effects must not be sent a second time, but libcurl does so by
 // itself where a connection that it used before ends without an answer. True the
@@ -86,6 +87,8 @@ static int on_trailers(struct curl_slist **list, void *data) {
   t->trailers = NULL;
   return CURL_TRAILERFUNC_OK;
 }
+
+// NOLINTEND(readability-non-const-parameter)
 
 // --- what is asked for ----------------------------------------------------
 

@@ -59,8 +59,8 @@ fetch() {
 
 # Compiles it into $work/done. The flags are the host's own, see CMakeLists.txt.
 compile() {
-  local flags="-O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong"
-  flags+=" -fstack-clash-protection -ffunction-sections -fdata-sections"
+  local flags="-O2 -g -D_FORTIFY_SOURCE=2 \
+-fstack-protector-strong -fstack-clash-protection"
   [[ $(uname -m) != x86_64 ]] || flags+=" -fcf-protection"
   (cd "$work"/curl-*/ && patch -p1 <"$here/libcurl.patch")
   cmake -C "$here/libcurl.cmake" -S "$work"/curl-*/ -B "$work/build" \
