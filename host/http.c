@@ -61,13 +61,21 @@ static enum http_wait check(lua_State *L, const struct http_client *c,
 }
 
 // For the callers of a wait an interrupt is a result: see lib.h.
-static enum http_wait wait_busy(lua_State *L, struct http_client *c,
-                                struct http_transfer *t, bool drain,
-                                double seconds) {
+static enum http_wait wait_until_over(lua_State *L, struct http_client *c,
+                                      const struct http_transfer *t,
+                                      double seconds) {
   sig_atomic_t was = luapool_busy;
   luapool_busy = 1;
-  enum http_wait r =
-      drain ? http_client_drain(t) : http_client_wait(c, t, seconds);
+  enum http_wait r = http_client_wait(c, t, seconds);
+  luapool_busy = was;
+  return check(L, c, t, r);
+}
+
+static enum http_wait wait_for_room(lua_State *L, struct http_transfer *t) {
+  struct http_client *c = t->client;
+  sig_atomic_t was = luapool_busy;
+  luapool_busy = 1;
+  enum http_wait r = http_client_drain(t);
   luapool_busy = was;
   return check(L, c, t, r);
 }
@@ -116,7 +124,8 @@ static int f_wait(lua_State *L) {
   double seconds = luaL_optnumber(L, 3, INFINITY);
   luaL_argcheck(L, t->over || t->client == c, 2,
                 "a transfer of another client");
-  enum http_wait r = wait_busy(L, c, t, false, seconds);
+  if (!(seconds > 0)) seconds = 0;  // not a number, too
+  enum http_wait r = wait_until_over(L, c, t, seconds);
   if (r == HTTP_INTERRUPTED)
     lua_pushnil(L);
   else
@@ -246,8 +255,7 @@ static int f_write(lua_State *L) {
     size_t some = http_transfer_put(t, bytes, n, most);
     bytes += some;
     n -= some;
-    if (wait_busy(L, t->client, t, true, 0) == HTTP_INTERRUPTED)
-      most = SIZE_MAX;
+    if (wait_for_room(L, t) == HTTP_INTERRUPTED) most = SIZE_MAX;
   } while (n > 0);
   if (most == SIZE_MAX) return no_more(L, "interrupted");
   if (!takes_bytes(L, t)) return 2;
@@ -264,7 +272,7 @@ static int f_finish(lua_State *L) {
     http_request_lines(L, 2, 2, "trailers", t, http_transfer_trailer);
   }
   http_transfer_finish(t);
-  wait_busy(L, t->client, t, false, 0);
+  wait_until_over(L, t->client, t, 0);
   lua_pushboolean(L, 1);
   return 1;
 }
