@@ -77,19 +77,22 @@ local function pause(n)
   end
 end
 
+-- Sent once as well: what libcurl would repeat by itself is counted here.
+local NEXT = "/2018-06-01/runtime/invocation/next"
+
 --- The next event. Waits for ever: the environment may be frozen meanwhile.
 -- @return http's answer; nil, message where there is no going on
 function Api:next()
   local lost, empty = 0, 0
   while true do
-    local answer, message = perform(self,
-      "/2018-06-01/runtime/invocation/next", { method = "GET" })
+    local answer, message = perform(self, NEXT,
+      { method = "GET", once = true })
     if not answer then
       lost = lost + 1
       if lost == LOST then
         return nil, "could not get the next event: " .. message
       end
-      pause(lost)
+      pause(lost - 1)
     elseif answer.status == 204 then
       lost = 0
       pause(empty)

@@ -119,7 +119,7 @@ local function ended(self, number)
   if self.over then
     return
   end
-  runtime.report(message)
+  log.write("ERROR", nil, message)
   if not poller.ready then
     self.lost_inits = self.lost_inits + 1
     self.over = self.lost_inits == LOST_INITS

@@ -27,7 +27,8 @@ local function register(api)
   elseif answer.status ~= 200 then
     return nil, "status " .. answer.status
   end
-  return answer.headers["lambda-extension-identifier"], "it got no identifier"
+  local id = answer.headers["lambda-extension-identifier"]
+  return id ~= "" and id or nil, "there is no identifier in the answer"
 end
 
 local Extension = {}
@@ -37,6 +38,7 @@ local function open(self)
   self.transfer = self.api:start("/2020-01-01/extension/event/next", {
     method = "GET",
     headers = { "Lambda-Extension-Identifier: " .. self.id },
+    once = true, -- whether it is asked again is for `renew` to say
   })
 end
 

@@ -48,8 +48,11 @@ local function put(line)
 end
 
 local function put_json(level, id, members)
-  put(('{"timestamp":"%s","level":"%s","requestId":%s,%s}'):format(timestamp(),
-    level, id and json.encode(text.valid(id)) or "null", members))
+  if id then
+    members = ('"requestId":%s,%s'):format(json.encode(text.valid(id)), members)
+  end
+  put(('{"timestamp":"%s","level":"%s",%s}'):format(timestamp(), level,
+    members))
 end
 
 local function one_line(s)
