@@ -47,6 +47,13 @@ function Api:start(path, request)
   return self.client:start(request)
 end
 
+--- Raises an error where SIGINT has come during one of http's waits.
+function M.raise_interrupt()
+  if host.interrupted() then
+    error("interrupted!", 0)
+  end
+end
+
 --- Waits until it is over.
 -- @number[opt] seconds at most; default: for ever
 -- @return whether it is over
@@ -55,8 +62,8 @@ function Api:wait(transfer, seconds)
   local over
   repeat
     over = self.client:wait(transfer, seconds)
-    if over == nil and host.interrupted() then
-      error("interrupted!", 0)
+    if over == nil then
+      M.raise_interrupt()
     end
   until over ~= nil
   return over

@@ -90,8 +90,11 @@ function M.failed(id, failure)
   if as_json then
     return put_json("ERROR", id, failure:members())
   end
-  put_text("ERROR", id, one_line(("%s: %s\t%s"):format(failure.type,
-    failure.message, table.concat(failure.stack, "; "))))
+  local line = failure.type .. ": " .. failure.message
+  if failure.stack[1] then
+    line = line .. "\t" .. table.concat(failure.stack, "; ")
+  end
+  put_text("ERROR", id, one_line(line))
 end
 
 return M

@@ -83,10 +83,11 @@ function Stream:write(bytes)
   end
   self.transfer = self.transfer or start(self)
   local ok, message = self.transfer:write(tostring(bytes))
-  if not ok then
-    return nil, "could not write to the stream: " .. message
+  if ok then
+    return self
   end
-  return self
+  api.raise_interrupt()
+  return nil, "could not write to the stream: " .. message
 end
 
 local DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
