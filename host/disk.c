@@ -49,17 +49,21 @@ static int f_stat(lua_State *L) {
   return 3;
 }
 
-// The directory is in a userdata, since any push may raise.
+// An open directory, in a userdata, since any push may raise.
+struct directory {
+  DIR *stream;  // NULL: closed
+};
+
 static int f_close_directory(lua_State *L) {
-  DIR **dir = lua_touserdata(L, 1);
-  if (*dir != NULL) closedir(*dir);
-  *dir = NULL;
+  struct directory *dir = lua_touserdata(L, 1);
+  if (dir->stream != NULL) closedir(dir->stream);
+  dir->stream = NULL;
   return 0;
 }
 
-static DIR **new_directory(lua_State *L) {
-  DIR **dir = lua_newuserdatauv(L, sizeof *dir, 0);
-  *dir = NULL;
+static struct directory *new_directory(lua_State *L) {
+  struct directory *dir = lua_newuserdatauv(L, sizeof *dir, 0);
+  dir->stream = NULL;
   lua_createtable(L, 0, 1);
   lua_pushcfunction(L, f_close_directory);
   lua_setfield(L, -2, "__gc");
@@ -83,13 +87,13 @@ static int read_names(lua_State *L, DIR *dir) {
 // names(directory) -> list, in no order, without . and ..
 static int f_names(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
-  DIR **dir = new_directory(L);
-  *dir = opendir(path);
-  if (*dir == NULL) return luaL_fileresult(L, 0, path);
+  struct directory *dir = new_directory(L);
+  dir->stream = opendir(path);
+  if (dir->stream == NULL) return luaL_fileresult(L, 0, path);
   lua_newtable(L);
-  int e = read_names(L, *dir);
-  closedir(*dir);
-  *dir = NULL;
+  int e = read_names(L, dir->stream);
+  closedir(dir->stream);
+  dir->stream = NULL;
   if (e == 0) return 1;
   errno = e;
   return luaL_fileresult(L, 0, path);

@@ -36,7 +36,8 @@ end
 local function parse(words)
   local ok, options = new_parser():pparse(words)
   if not ok then
-    failure.usage("%s; see `%s`", options, help_of(words))
+    local line = options:gsub("\nD(id you mean .*)$", " (d%1)")
+    failure.usage("%s; see `%s`", line, help_of(words))
   end
   return options
 end
