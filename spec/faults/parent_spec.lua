@@ -182,9 +182,9 @@ describe("a parent that is told to end", function()
         show(function() for _, x in pool:imap(bad, {i}) do return x end end)
       end
       ]], "true 1\nfalse interrupted\ntrue 3\n" },
-    ["a call inside a task"] =
-      { "show(pool.map, pool, function(x) return pool:apply(bad, {x}) end, {2})",
-        "false interrupted\n" },
+    ["a call inside a task"] = { [[
+      show(pool.map, pool, function(x) return pool:apply(bad, {x}) end, {2})
+      ]], "false interrupted\n" },
     ["a wait inside a task"] = { [[
       show(pool.map, pool, function()
         local inner <close> = luapool.Pool(1)

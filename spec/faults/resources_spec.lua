@@ -401,6 +401,61 @@ describe("memory that runs out", function()
   end)
 end)
 
+describe("CPUs that are fewer than the machine's", function()
+  faults.guard(before_each, after_each)
+
+  local count = [[
+    local pool <close> = luapool.Pool()
+    assert(#pool == luapool.cpu_count())
+    print(#pool)
+  ]]
+
+  it("by affinity make smaller pools", function()
+    local allowed = gate.read "/proc/self/status"
+      :match "Cpus_allowed_list:%s*(%d+)"
+    assert.are.equal("1\n", faults.output(count,
+      { under = { "taskset", "-c", allowed } }))
+  end)
+
+  -- Where a control group of our own for CPU time can be made, and what has to
+  -- be written where for so much of every 100 ms: version 1, version 2.
+  local function place(milliseconds)
+    local own = gate.read "/proc/self/cgroup"
+    for list, path in own:gmatch "%d+:([^:\n]*):(/[^\n]*)" do
+      if ("," .. list .. ","):find(",cpu,", 1, true) then
+        return "/sys/fs/cgroup/cpu" .. path,
+          milliseconds .. "000", "cpu.cfs_quota_us"
+      end
+    end
+    return "/sys/fs/cgroup" .. (own:match "0::(/[^\n]*)" or "/"),
+      milliseconds .. "000 100000", "cpu.max"
+  end
+
+  -- The group's directory, nil where none can be made.
+  local function group(milliseconds)
+    local dir, quota, file = place(milliseconds)
+    dir = ("%s/luapool-spec-%d"):format(dir, leaks.pid())
+    if faults.works(("mkdir %s && test -e %s/%s && (echo %s >%s/%s)"):format(dir,
+      dir, file, quota, dir, file)) then
+      return dir
+    end
+    faults.works("rmdir " .. dir)
+  end
+
+  for milliseconds, most in pairs { [50] = 1, [150] = 2 } do
+    it(("by a quota make smaller pools: %d ms of 100"):format(milliseconds),
+      function()
+        local dir = group(milliseconds)
+        if not dir then pending "no control group of CPU time here" end
+        local result = faults.run(count, { under = { "sh", "-c",
+          "echo $$ >" .. dir .. '/cgroup.procs && exec "$0" "$@"' } })
+        assert.is_true(faults.works("rmdir " .. dir))
+        local all = require "luapool".cpu_count()
+        assert.are.equal(math.min(most, all) .. "\n", result.stdout)
+      end)
+  end
+end)
+
 describe("output that cannot be written", function()
   faults.guard(before_each, after_each)
 

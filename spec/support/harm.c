@@ -7,6 +7,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 #include <malloc.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
@@ -157,12 +158,21 @@ static int f_trim(lua_State *L) {
   return 0;
 }
 
+// readable(fd, seconds) -> whether it is, or becomes so within that time
+static int f_readable(lua_State *L) {
+  struct pollfd fd = {.fd = check_int(L, 1), .events = POLLIN};
+  int n = poll(&fd, 1, (int)(luaL_checknumber(L, 2) * 1e3));
+  if (n < 0) return check(L, n, "poll");
+  lua_pushboolean(L, n > 0);
+  return 1;
+}
+
 static const luaL_Reg functions[] = {
-    {"kill", f_kill},     {"exit", f_exit},   {"close", f_close},
-    {"write", f_write},   {"fork", f_fork},   {"close_from", f_close_from},
-    {"pester", f_pester}, {"pests", f_pests}, {"limit", f_limit},
-    {"starve", f_starve}, {"trim", f_trim},   {"ignore", f_ignore},
-    {NULL, NULL},
+    {"kill", f_kill},         {"exit", f_exit},   {"close", f_close},
+    {"write", f_write},       {"fork", f_fork},   {"close_from", f_close_from},
+    {"pester", f_pester},     {"pests", f_pests}, {"limit", f_limit},
+    {"starve", f_starve},     {"trim", f_trim},   {"ignore", f_ignore},
+    {"readable", f_readable}, {NULL, NULL},
 };
 
 int luaopen_harm(lua_State *L);
