@@ -566,6 +566,12 @@ describe("a process stopped in an invocation", function()
   local ways = {
     ["in a map"] = "pool:map(work, { 1, 2, 3, 4 }, 1)",
     ["in one task"] = "pool:apply(work, { 1 })",
+    ["waiting for one pool, with another"] = [[
+      local late = other:apply_async(function() work() work() end, {},
+        { timeout = 1 })
+      pool:map(work, { 1, 2 }, 1)
+      late:get()
+    ]],
     ["waiting for two pools"] = [[
       local futures = { pool:map_async(work, { 1, 2 }, 1),
         other:apply_async(work, { 2 }, { timeout = 1 }) }

@@ -342,7 +342,7 @@ function Watch:step(seconds, enough)
   if ready == nil then
     list[1]:interrupted()
   elseif frozen then
-    limits.thaw(frozen, list)
+    list[1]:thaw(frozen)
   end
   for _, s in ipairs(list) do
     s:step(0)

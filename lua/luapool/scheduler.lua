@@ -689,6 +689,11 @@ end
 
 -- ----------------------------------------------------------------- the step
 
+--- This process was stopped for so many seconds, and all of its pools with it.
+function Scheduler:thaw(seconds)
+  limits.thaw(seconds, M.all())
+end
+
 local function earlier(a, b)
   return a and b and min(a, b) or a or b
 end
@@ -760,7 +765,7 @@ local function step(self, timeout, done, arg)
     self:interrupted()
   end
   if frozen then
-    limits.thaw(frozen, { self })
+    self:thaw(frozen)
   end
   for i = 1, n do
     handle_event(self, events[i])

@@ -288,7 +288,7 @@ local function answered(self, serial, done, ...)
   if done == false then
     local frozen = ...
     if frozen then
-      limits.thaw(frozen, { self.scheduler })
+      self.scheduler:thaw(frozen)
     end
     self:expect_rest(self.handle:partial())
   end
