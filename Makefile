@@ -32,7 +32,8 @@ FOR_BUILD := gcc libc6-dev cmake liblua5.4-dev libyajl-dev dpkg-dev \
 #   lua-filesystem          directories in specs; a C module to package
 #   binutils                objdump, for the symbol versions in a zip
 #   bubblewrap              the Lambda-shaped sandbox
-#   python3-venv            fetches Lua's test suite; canary of the sandbox
+#   python3-venv            fetches Lua's test suite, and what the specs of
+#                           Lambda compare with; canary of the sandbox
 #   procps                  ps and pgrep, for specs that look at processes
 #   strace                  makes system calls fail, for the specs of faults
 #   spin                    checks the model of the pipe protocol
@@ -144,6 +145,7 @@ for-build:
 	$(call install,$(FOR_BUILD))
 for-test:
 	$(call install,$(FOR_TEST))
+	@spec/support/lambda/hosts.sh $(B)/venv || true
 for-lint:
 	$(call install,$(FOR_LINT))
 for-fuzz:
