@@ -43,8 +43,7 @@ end
 -- without a qualifier.
 local function is_ours(self, named, qualifier)
   local name = named:match("^arn:aws[%w-]*:lambda:[%w-]+:%d+:function:(.+)$")
-    or named:match("^%d+:function:(.+)$") or named:match("^function:(.+)$")
-    or named:match("^%d+:(.+)$") or named
+    or named:match("^%d+:function:(.+)$") or named
   local bare, own = name:match("^([^:]+):(.+)$")
   name, qualifier = bare or name, own or qualifier
   return name == self.config.name
