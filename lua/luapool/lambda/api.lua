@@ -5,6 +5,7 @@
 
 local host = require "luapool.host"
 local http = require "luapool.http"
+local text = require "luapool.lambda.text"
 
 local M = {}
 
@@ -134,7 +135,8 @@ end
 function M.headers(event, ...)
   local list = { ... }
   if event.invocation_id then
-    table.insert(list, "Lambda-Runtime-Invocation-Id: " .. event.invocation_id)
+    table.insert(list, "Lambda-Runtime-Invocation-Id: "
+      .. text.echo(event.invocation_id))
   end
   return list
 end

@@ -14,7 +14,7 @@ local runtime = require "luapool.lambda.runtime"
 local M = {}
 
 local OPENING = 0.05 -- seconds in which the extension's request goes out
-local GRACE = 0.2 -- seconds that pollers get to end, and their workers
+local GRACE = 0.05 -- seconds that their workers get to end: less than they
 local YOUNG = 1 -- seconds; who is lost before is replaced with a pause
 local PAUSE = 0.1 -- seconds
 local LOST_INITS = 3 -- in a row, pollers lost before they were ready
@@ -32,7 +32,7 @@ local function poll(link, session)
   session:child(0)
   link:session(session)
   math.randomseed(host.entropy())
-  host.exit_on_term(0, GRACE / 2)
+  host.exit_on_term(0, GRACE)
   local handler, failure = runtime.load()
   if not handler then
     log.flush()

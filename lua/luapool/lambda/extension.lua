@@ -4,6 +4,7 @@
 -- its request for the next one is not open, the init phase does not end.
 
 local log = require "luapool.lambda.log"
+local text = require "luapool.lambda.text"
 
 local M = {}
 
@@ -37,7 +38,7 @@ Extension.__index = Extension
 local function open(self)
   self.transfer = self.api:start("/2020-01-01/extension/event/next", {
     method = "GET",
-    headers = { "Lambda-Extension-Identifier: " .. self.id },
+    headers = { "Lambda-Extension-Identifier: " .. text.echo(self.id) },
     once = true, -- whether it is asked again is for `renew` to say
   })
 end

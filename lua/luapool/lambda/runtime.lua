@@ -94,7 +94,8 @@ end
 
 -- Of managed instances: how many events at once.
 local function concurrency()
-  local n = math.tointeger(tonumber(setting "AWS_LAMBDA_MAX_CONCURRENCY"))
+  local digits = (setting "AWS_LAMBDA_MAX_CONCURRENCY" or ""):match("^%d+$")
+  local n = math.tointeger(tonumber(digits))
   return n and n > 0 and n or nil
 end
 

@@ -51,6 +51,12 @@ function M.header(s, most)
   return (s:sub(1, most):gsub(" +$", ""))
 end
 
+--- As a header's value that goes back to where it came from: as it is, but for
+-- control characters, which nobody may send.
+function M.echo(s)
+  return (s:gsub("[\0-\x08\x0A-\x1F\x7F]+", percent))
+end
+
 --- May it be a header's content type, as it is?
 function M.is_content_type(s)
   return type(s) == "string" and s:find("^[\x21-\x7E][\x20-\x7E]*$") ~= nil
