@@ -429,6 +429,8 @@ describe("the time of an invocation", function()
       else
         future = pool:apply_async(SLEEP, { 60 })
         other = second:apply_async(SLEEP, { 60 })
+        -- A restart waits for what runs only.
+        gate.eventually(function() return future:running() end)
         local text = waits(0.2, f, pool, future, other)
         assert.is_truthy(text:find(SLEEP .. " (", 1, true))
       end
