@@ -209,6 +209,13 @@ static int open_file(const char *path, off_t *size) {
   return -1;
 }
 
+static int push_changed(lua_State *L, const char *path) {
+  lua_pushnil(L);
+  lua_pushfstring(L, "%s: changed while it was read", path);
+  lua_pushinteger(L, EBUSY);
+  return 3;
+}
+
 // zip:file(name, mode, path) -> true | nil, message, errno
 static int f_file(lua_State *L) {
   struct zip *z = check(L);
@@ -221,8 +228,9 @@ static int f_file(lua_State *L) {
                                                              : NOT_WRITTEN;
   int e = errno;
   close(fd);
-  errno = how == CHANGED ? EBUSY : e;
-  if (how == NOT_READ || how == CHANGED) return luaL_fileresult(L, 0, path);
+  errno = e;
+  if (how == NOT_READ) return luaL_fileresult(L, 0, path);
+  if (how == CHANGED) return push_changed(L, path);
   return push_outcome(L, z, how == COPIED);
 }
 

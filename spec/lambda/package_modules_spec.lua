@@ -59,6 +59,28 @@ describe("--requirements", function()
       failure(dir, "package app.lua -r none -o f.zip"))
   end)
 
+  it("are missed where a file requires what is not there", function()
+    local dir = directory { ["src/app.lua"] = [[
+        local lfs, util = require "lfs", require("lib.util")
+        local string, core = require 'string', require "luapool".map
+        -- require "commented"
+        local name = require(name), pcall(require, "optional")
+        required "no"; x.require "other"; require "cjson" require 'cjson.util'
+        require "lfs"  require ("part.x")  require"lib"
+      ]], ["src/lib/util.lua"] = "", ["src/lib/init.lua"] = "",
+      ["r.txt"] = "lfs\n" }
+    local result = lambdapool.run(dir, "package src/ -o f.zip")
+    assert.are.equal(0, result.status)
+    assert.are.equal(
+      "lambdapool: src/app.lua requires 'lfs', which is not in the zip\n" ..
+      "lambdapool: src/app.lua requires 'part.x', which is not in the zip\n",
+      result.stderr)
+    result = lambdapool.run(dir, "package src/ -r r.txt -o f.zip")
+    assert.are.equal(
+      "lambdapool: src/app.lua requires 'part.x', which is not in the zip\n",
+      result.stderr)
+  end)
+
   -- A C module, and a shared library that it needs.
   local function built()
     local dir = directory { ["app.lua"] = "", ["r.txt"] = "needy",

@@ -95,6 +95,23 @@ describe("the zip", function()
     assert.are.equal("app.lua", names(dir .. "/f.zip"))
   end)
 
+  it("is dropped by Ctrl-C", function()
+    local dir = directory { ["app.lua"] = "" }
+    shell(dir, "truncate -s 200000000 large.bin")
+    local pipe = io.popen(("cd %s && echo $$ >pid && exec %s %s 2>said"):format(
+      dir, script.quote(lambdapool.command),
+      "package app.lua large.bin -o f.zip"))
+    gate.eventually(function()
+      for name in lfs.dir(dir) do
+        if name:find("^f%.zip%.") then return true end
+      end
+    end)
+    os.execute("kill -INT " .. gate.read(dir .. "/pid"))
+    assert.are.same({ nil, "exit", 130 }, { pipe:close() })
+    assert.are.equal("lambdapool: interrupted\n", gate.read(dir .. "/said"))
+    assert.are.equal("app.lua\nlarge.bin\npid\nsaid\n", shell(dir, "ls -A"))
+  end)
+
   it("is never in itself", function()
     local dir = directory { ["app.lua"] = "" }
     output(dir, "package . -o f.zip")

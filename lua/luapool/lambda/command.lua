@@ -47,9 +47,15 @@ local function run(words)
   require("luapool.lambda." .. options.command).run(options)
 end
 
--- Keeps our own errors, and gives all others a traceback.
+-- Keeps our own errors, and gives all others a traceback, but for what Ctrl-C
+-- raises in the host.
 local function handler(e)
-  return failure.is(e) and e or debug.traceback(tostring(e), 2)
+  if failure.is(e) then
+    return e
+  elseif tostring(e):find("interrupted!$") then
+    return failure.interrupted
+  end
+  return debug.traceback(tostring(e), 2)
 end
 
 --- Runs the command line in the global `arg`, and leaves with a status other

@@ -25,6 +25,9 @@ function M.usage(format, ...)
   raise(2, format, ...)
 end
 
+--- For a command that was interrupted: the status that shells give.
+M.interrupted = setmetatable({ message = "interrupted", status = 130 }, Failure)
+
 --- Returns its arguments; where the first is nil or false, the second is the
 -- message.
 function M.check(value, message, ...)

@@ -8,6 +8,8 @@ local contents = require "luapool.lambda.contents"
 local disk = require "luapool.disk"
 local failure = require "luapool.lambda.failure"
 local files = require "luapool.lambda.files"
+local json = require "luapool.json"
+local mentions = require "luapool.lambda.mentions"
 local requirements = require "luapool.lambda.requirements"
 
 local M = {}
@@ -64,6 +66,7 @@ function M.collect(o)
   if o.requirements then
     requirements.add(runtime, o.requirements, note)
   end
+  mentions.check(all, note)
   if all:size() > MAX_UNZIPPED then
     failure.raise("%d bytes unzipped are more than Lambda's limit of %d",
       all:size(), MAX_UNZIPPED)
@@ -97,7 +100,7 @@ function show.text(result)
 end
 
 function show.json(result)
-  print((require("luapool.json").encode(result)))
+  print((failure.check(json.encode(result))))
 end
 
 --- Runs the command.

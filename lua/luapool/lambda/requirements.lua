@@ -3,17 +3,9 @@
 -- Each is found as `require` would find it here, and exactly that is packaged:
 -- what it requires in turn needs lines of its own.
 local failure = require "luapool.lambda.failure"
+local modules = require "luapool.lambda.modules"
 
 local M = {}
-
-local STANDARD = {
-  _G = true, coroutine = true, debug = true, io = true, math = true, os = true,
-  package = true, string = true, table = true, utf8 = true,
-}
-
-local function built_in(name)
-  return STANDARD[name] or package.preload[name] or name:find("^luapool%.")
-end
 
 local function is_name(text)
   return not text:find("[%s%c]") and not ("." .. text .. "."):find("[./][./]")
@@ -51,7 +43,7 @@ end
 
 local function add(bundle, module, note)
   local name = module.name
-  if built_in(name) then
+  if modules.built_in(name) then
     return note("%s: '%s' is part of luapool, no line is needed", module.place,
       name)
   end
