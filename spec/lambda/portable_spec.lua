@@ -77,9 +77,7 @@ end
 local function unpacked()
   local dir = lambdapool.directory(FILES)
   lambdapool.output(dir, "package src/ -r modules.txt -o f.zip")
-  -- Python does not set modes.
-  shell(dir, "python3 -m zipfile -e f.zip task && chmod -R a+rX . && " ..
-    "chmod 755 task/bootstrap task/luapool-runtime/l*")
+  lambdapool.unpack(dir)
   return dir
 end
 

@@ -106,6 +106,13 @@ function M.failure(dir, words, status, before)
   return line
 end
 
+--- Unpacks DIR/f.zip into DIR/task as Lambda would, for any user to read.
+function M.unpack(dir)
+  -- Python's zipfile sets no modes.
+  M.shell(dir, "python3 -BES -m zipfile -e f.zip task && chmod -R a+rX . && " ..
+    "chmod 755 task/bootstrap task/luapool-runtime/l*")
+end
+
 --- The entries of a zip, in order and by name.
 function M.entries(path)
   local pipe <close> = assert(io.popen(("python3 -BES %s %s"):format(
