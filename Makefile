@@ -38,8 +38,9 @@ FOR_BUILD := gcc libc6-dev cmake liblua5.4-dev libyajl-dev dpkg-dev \
 #   strace                  makes system calls fail, for the specs of faults
 #   spin                    checks the model of the pipe protocol
 #   locales                 one with a decimal comma is made, for JSON's spec
+#   curl                    a Lambda runtime in shell, for lambdapool local
 FOR_TEST := lua5.4 lua-busted lua-cjson lua-filesystem binutils bubblewrap \
-  python3-venv procps strace spin locales
+  python3-venv procps strace spin locales curl
 #   clang                   the second compiler
 #   clang-format lua-check  the style of C and of Lua
 #   cppcheck                what compilers do not warn of

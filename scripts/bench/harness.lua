@@ -122,15 +122,16 @@ local GOALS = {
     return ("%.2f x faster"):format(reached), (">= %g"):format(least),
       least / reached
   end,
-  most = function(samples, most)
-    return "", ("<= %g"):format(most), M.median(samples.luapool) / most
+  most = function(samples, most, unit)
+    return "", ("<= %g"):format(most * UNITS[unit]),
+      M.median(samples.luapool) / most
   end,
 }
 
-local function judge(name, samples, target)
+local function judge(name, samples, target, unit)
   local compared = name == "most" and "luapool" or name
   if #samples[compared] == 0 then return "", "", "not measured" end
-  local reached, wanted, factor = GOALS[name](samples, target or 1)
+  local reached, wanted, factor = GOALS[name](samples, target or 1, unit)
   if not target then return reached, "", "" end
   if factor <= 1 then return reached, wanted, "met" end
   return reached, wanted, ("missed by %.0f%%"):format(100 * (factor - 1))
@@ -168,7 +169,7 @@ function M.figure(figure)
   end
   for _, goal in ipairs(figure.goals or {}) do
     row(cells[1], cells[2], cells[3], cells[4],
-      judge(goal[1], samples, goal[2]))
+      judge(goal[1], samples, goal[2], figure.unit))
     cells = {"", "", "", ""}
   end
   if not figure.goals then

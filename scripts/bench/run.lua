@@ -4,7 +4,7 @@
 -- Each benchmark runs in a process of its own, so that the memory of one is no
 -- burden on the forks of the next.
 local NAMES = {"apply", "map", "bytes", "fork", "speedup", "codec", "memory",
-  "linear"}
+  "linear", "coldstart"}
 
 local here = arg[0]:match("^(.*/)") or "./"
 package.path = here .. "?.lua;" .. package.path

@@ -32,7 +32,7 @@ end
 -- Makes the calls in a server of their own; returns their results.
 local function run(calls)
   local port = endpoint.free_port()
-  local s = endpoint.start({ endpoint.program "ministack" }, {
+  local s = endpoint.start({ endpoint.program "python3", "-m", "ministack" }, {
     port = port,
     env = {
       BIND_HOST = "127.0.0.1", GATEWAY_PORT = port,

@@ -39,8 +39,9 @@ function M.finish(sandbox, invocation, status)
     ("Max Memory Used: %d MB"):format(
       pid and math.ceil(peak_below(pid) / 1024) or 0),
   }
-  if sandbox.init_ms then
-    fields[#fields + 1] = ("Init Duration: %.2f ms"):format(sandbox.init_ms)
+  if sandbox.init_seconds and not sandbox.is_warm then
+    fields[#fields + 1] = ("Init Duration: %.2f ms"):format(
+      sandbox.init_seconds * 1e3)
   end
   if status then fields[#fields + 1] = "Status: " .. status end
   sandbox:print(("END RequestId: %s\n%s\t\n"):format(invocation.id,

@@ -68,7 +68,7 @@ end
 function Sandbox:deliver()
   if not all_wait(self) then return end
   if not self.ready then
-    self.ready, self.init_ms = true, (host.clock() - self.begun) * 1e3
+    self.ready, self.init_seconds = true, host.clock() - self.begun
   end
   local invocation = self.invocation
   if not invocation or invocation.begun then return end
@@ -93,7 +93,7 @@ function Sandbox:settle(payload, failed, status)
   self:read()
   local invocation = self.invocation
   report.finish(self, invocation, status)
-  self.invocation, self.init_ms = nil, nil
+  self.invocation, self.is_warm = nil, true
   invocation:settle(payload, failed)
 end
 
