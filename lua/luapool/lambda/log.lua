@@ -56,7 +56,7 @@ local function put_json(level, id, members)
 end
 
 local function one_line(s)
-  return (s:gsub("\r?\n", "\\n"))
+  return (s:gsub("[\r\n]", { ["\r"] = "\\r", ["\n"] = "\\n" }))
 end
 
 local function put_text(level, id, message)
