@@ -435,8 +435,8 @@ describe("CPUs that are fewer than the machine's", function()
   local function group(milliseconds)
     local dir, quota, file = place(milliseconds)
     dir = ("%s/luapool-spec-%d"):format(dir, leaks.pid())
-    if faults.works(("mkdir %s && test -e %s/%s && (echo %s >%s/%s)"):format(dir,
-      dir, file, quota, dir, file)) then
+    local set = ("test -e %s && (echo %s >%s)"):format(file, quota, file)
+    if faults.works(("mkdir %s && cd %s && %s"):format(dir, dir, set)) then
       return dir
     end
     faults.works("rmdir " .. dir)
