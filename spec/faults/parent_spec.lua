@@ -220,7 +220,9 @@ describe("a parent that is told to end", function()
   of_stock("by SIGINT in stock Lua leaves nothing", function()
     local program = faults.start(BUSY .. WAIT)
     faults.kill(parent_of(program), "INT")
-    assert.are.equal(128 + 2, program:wait().status)
+    local result = program:wait()
+    assert.are.equal(1, result.status) -- as of any script in it
+    assert.is_truthy(result.stderr:find "interrupted!")
   end)
 end)
 
@@ -282,6 +284,10 @@ describe("what a job was started with", function()
     "<&- >&- 2>&-" }
   for _, redirect in ipairs(closed) do
     it("makes no difference: " .. redirect, function()
+      if redirect:find "^>&" or redirect:find " >&" then
+        -- Where the host has put /dev/null, stock Lua opens the next file.
+        if not faults.is_host() then pending "stock Lua leaves it closed" end
+      end
       same { redirect = redirect }
     end)
   end

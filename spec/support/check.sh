@@ -78,7 +78,7 @@ valgrind_units() {
 
 valgrind_specs() {
   local spec
-  for spec in codec map pool error; do
+  for spec in codec map pool error future imap options; do
     # But for what must be quick.
     grind ${spec}_spec 600 "$build/luapool" /usr/bin/busted -o TAP \
       --filter-out="in time" "spec/${spec}_spec.lua"
