@@ -150,7 +150,8 @@ describe("lambdapool local", function()
       ["missing.f"] = "Runtime.ImportModuleError",
     }
     for handler, kind in pairs(expected) do
-      local s = start({ "--handler", handler }, { paths = { dir .. "/" } })
+      local s = start({ "--handler", handler, "--concurrency", "1" },
+        { paths = { dir .. "/" } })
       assert.are.equal(kind, s:failure({}).errorType)
       assert.are.equal(kind, s:failure({}).errorType) -- and again
       s:stop()
@@ -163,7 +164,7 @@ describe("lambdapool local", function()
   end)
 
   it("ends what takes too long, with all that it has started", function()
-    local s = start { "--timeout", "1" }
+    local s = start { "--timeout", "1", "--concurrency", "1" }
     assert.are.equal(1, s:result { "count" })
     local before = gate.now()
     local e = s:failure { "sleep", 87 }
@@ -178,6 +179,21 @@ describe("lambdapool local", function()
     s:stop()
   end)
 
+  it("begins an init anew that takes too long, once #slow", function()
+    local dir = lambdapool.directory {
+      ["slow.lua"] = "os.execute 'sleep 87'",
+    }
+    local s = start({ "--handler", "slow.f" }, { paths = { dir .. "/" } })
+    local before = gate.now()
+    local e = s:failure({})
+    assert.are.equal("Sandbox.Timedout", e.errorType)
+    assert.truthy(e.errorMessage:find "after 3.00 seconds")
+    local took = gate.now() - before
+    assert.is_true(took > 12.5 and took < 16)
+    assert.truthy(s:printed():find "INIT_REPORT [^\n]*Status: timeout")
+    s:stop()
+  end)
+
   it("leaves it to the runtime to report a task still running", function()
     local s = start { "--timeout", "2" }
     local e = s:failure { "hang" }
@@ -187,7 +203,7 @@ describe("lambdapool local", function()
   end)
 
   it("says how a bootstrap ended", function()
-    local s = start {}
+    local s = start { "--concurrency", "1" }
     local e = s:failure { "exit", 3 }
     assert.are.equal("Runtime.ExitError", e.errorType)
     assert.truthy(e.errorMessage:find "exit status 3$")

@@ -31,12 +31,21 @@ local function find_free(self)
   return free
 end
 
+-- Those on their way out take no place.
+local function is_full(self)
+  local places = self.most
+  for _, s in ipairs(self.sandboxes) do
+    if not s.ending then places = places - 1 end
+  end
+  return places <= 0
+end
+
 --- Has it run, or started to be.
 -- @return false where all sandboxes are busy
 function Fleet:run(invocation)
   local free = find_free(self)
   if not free then
-    if #self.sandboxes >= self.most then return false end
+    if is_full(self) then return false end
     free = sandbox.new(self.config, self.httpd)
     table.insert(self.sandboxes, free)
   end
