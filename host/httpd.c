@@ -23,6 +23,10 @@
 enum {
   // Of each connection: the longest line of its head, and all of its trailers.
   CONNECTION_MEMORY = 256 * 1024,
+  // Seconds without a byte. Long, since a body in chunks may pause for as long
+  // as its sender thinks. libmicrohttpd overlooks the end of a connection that
+  // comes together with its last bytes, and would keep it for ever.
+  CONNECTION_TIMEOUT = 1200,
 };
 
 struct httpd {
