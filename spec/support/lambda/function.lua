@@ -11,6 +11,7 @@ local faults = require "spec.support.faults"
 local gate = require "spec.support.gate"
 local leaks = require "spec.support.leaks"
 local lfs = require "lfs"
+local records = require "spec.support.lambda.record"
 local script = require "spec.support.script"
 
 local M = {}
@@ -19,40 +20,13 @@ local LIMIT = 40 -- seconds a function may live
 local PATIENCE = 15 -- seconds any of its steps may take
 local LINGER = 1 -- seconds after its end in which all of it must be gone
 
+--- Is this the host under sanitizers, which use memory of their own?
+M.sanitized = script.interpreter():find("asan", 1, true) ~= nil
+
 local root = lfs.currentdir()
 local API = root .. "/spec/support/lambda/runtime_api.py"
 local quote = script.quote
 local running = {} -- functions of the test at hand
-
--- ------------------------------------------------------------------- records
-
-local Record = {}
-Record.__index = Record
-
---- The body of a request, byte for byte.
-function Record:text()
-  local file <close> = assert(io.open(self.bodies, "rb"))
-  file:seek("set", math.tointeger(self.body[1]))
-  return file:read(math.tointeger(self.body[2])) or ""
-end
-
---- The body, decoded by another library than the one under test.
-function Record:json() return cjson.decode(self:text()) end
-
---- The value of a header, and how many there are of that name, as written in
--- whatever case.
-function Record:header(name) return M.header(self.headers, name) end
-
---- The same among the trailers.
-function Record:trailer(name) return M.header(self.trailers, name) end
-
-function M.header(list, name)
-  local value, n = nil, 0
-  for _, pair in ipairs(list) do
-    if pair[1]:lower() == name:lower() then value, n = pair[2], n + 1 end
-  end
-  return value, n
-end
 
 -- -------------------------------------------------------------- the function
 
@@ -132,7 +106,7 @@ local function start_api(self, opts)
     host = opts.host, base = opts.base, events = opts.events,
     faults = opts.faults,
   }
-  self.port = self:wait_for { what = "listening" }.port
+  self.port = math.tointeger(self:wait_for { what = "listening" }.port)
 end
 
 local function default_address(self, opts)
@@ -146,11 +120,12 @@ end
 --   AWS_LAMBDA_RUNTIME_API; program: another than the host; under: words before
 --   the host (strace ...); cwd; limit: seconds; concurrent: more than one
 --   poller; redelivered: events are given out again; unanswered: how many
---   events get no answer, true: any number
+--   events get no answer, true: any number; linger: seconds after its end in
+--   which programs of the handler's own may go on
 -- @return the function
 function M.start(opts)
   local self = setmetatable({ out = os.tmpname(), records = {}, at = 0,
-    pushed = 0, opts = opts }, Function)
+    pushed = opts.events and #opts.events or 0, opts = opts }, Function)
   running[#running + 1] = self
   self.dir = self.out .. ".d"
   write_files(self, opts)
@@ -191,9 +166,8 @@ local function refresh(self)
   local lines = text:match "^.*\n" or ""
   self.at = self.at + #lines
   for line in lines:gmatch "[^\n]+" do
-    local record = setmetatable(cjson.decode(line), Record)
-    record.bodies = self.out .. ".api.bodies"
-    self.records[#self.records + 1] = record
+    self.records[#self.records + 1] = records.new(cjson.decode(line),
+      self.out .. ".api.bodies")
   end
 end
 
@@ -233,18 +207,30 @@ local function story(self)
     gate.read(self.out .. ".trouble"))
 end
 
---- Waits for the nth (default: first) record with these fields.
-function Function:wait_for(wanted, nth, seconds)
+-- Calls fn until it gives a value; nil where that takes too long, or the host
+-- has ended and all it did was recorded.
+local function await(self, fn, seconds)
   local limit = gate.now() + (seconds or PATIENCE)
   while true do
-    local record = self:all(wanted)[nth or 1]
-    if record then return record end
-    if gate.now() > limit then
-      error(("no %s %s%s"):format(wanted.what, wanted.kind or wanted.id or "",
-        story(self)), 2)
+    local value = fn()
+    if value or gate.now() > limit then return value end
+    if self.pipe and not leaks.alive(self:pid()) then
+      limit = math.min(limit, gate.now() + LINGER)
     end
     gate.sleep(0.002)
   end
+end
+
+--- Waits for the nth (default: first) record with these fields.
+function Function:wait_for(wanted, nth, seconds)
+  local record = await(self, function()
+    return self:all(wanted)[nth or 1]
+  end, seconds)
+  if not record then
+    error(("no %s %s%s"):format(wanted.what, wanted.kind or wanted.id or "",
+      story(self)), 2)
+  end
+  return record
 end
 
 --- Waits for the nth request of a kind.
@@ -252,29 +238,34 @@ function Function:wait_request(kind, nth, seconds)
   return self:wait_for({ what = "request", kind = kind }, nth, seconds)
 end
 
---- Waits until the function has asked for an event that is not there: it has
--- nothing to do.
-function Function:wait_idle(nth, seconds)
-  return self:wait_for({ what = "held", kind = "next" }, nth, seconds)
+-- How many requests for an event are open, and how many events were given out.
+local function open_requests(self)
+  local open, served = {}, 0
+  refresh(self)
+  for _, r in ipairs(self.records) do
+    if r.what == "held" and r.kind == "next" then
+      open[r.connection] = true
+    elseif r.what == "served" or r.what == "closed" then
+      open[r.connection] = nil
+      if r.what == "served" then served = served + 1 end
+    end
+  end
+  return leaks.size(open), served
 end
 
--- What came for an event: its response or error.
-local function answer_to(self, id)
-  return function()
-    refresh(self)
-    for _, record in ipairs(self.records) do
-      if record.what == "request" and record.id == id then return record end
-    end
-    return nil
-  end
+--- Waits until the function has nothing to do: all events were given out, and
+-- its pollers (default: the only one) wait for more.
+function Function:wait_idle(pollers)
+  local idle = await(self, function()
+    local open, served = open_requests(self)
+    return open >= (pollers or 1) and served >= self.pushed
+  end)
+  if not idle then error("no wait for events" .. story(self), 2) end
 end
 
 --- Waits for the response or error to an event.
 function Function:wait_answer(id, seconds)
-  local ok, record = pcall(gate.eventually, answer_to(self, id),
-    seconds or PATIENCE)
-  if not ok then error("no answer to " .. id .. story(self), 2) end
-  return record
+  return self:wait_for({ what = "request", id = id }, 1, seconds)
 end
 
 -- ------------------------------------------------------------ what is done
@@ -372,10 +363,10 @@ end
 
 local function check_requests(self)
   for _, r in ipairs(self:all { what = "head" }) do
-    if M.header(r.headers, "expect") then
+    if r:header "expect" then
       error("an Expect header with " .. r.path, 0)
     end
-    if r.method == "GET" and M.header(r.headers, "content-length") then
+    if r.method == "GET" and r:header "content-length" then
       error("a GET with a body: " .. r.path, 0)
     end
   end
@@ -397,7 +388,7 @@ end
 
 -- What is left when the host is gone: killed, and an error.
 local function check_nothing_left(self)
-  local limit = gate.now() + LINGER
+  local limit = gate.now() + (self.opts.linger or LINGER)
   while #self:processes() > 0 and gate.now() < limit do gate.sleep(0.005) end
   local left = {}
   for pid, name in pairs(faults.marked(self.out)) do

@@ -142,7 +142,7 @@ class Api:
         self.give_out()
         return future
 
-    def delivery(self, event):
+    def delivery(self, event, connection):
         """Status, headers and body of an event, now."""
         name = event.get("id", f"request-{self.counts['next']}")
         self.going_on.add(name)
@@ -154,7 +154,7 @@ class Api:
              "arn:aws:lambda:eu-central-1:123456789012:function:spec"],
             ["Lambda-Runtime-Trace-Id",
              "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Sampled=1"], JSON]
-        self.record.write("served", id=name)
+        self.record.write("served", id=name, connection=connection)
         if "body64" in event:
             return 200, headers, base64.b64decode(event["body64"])
         return 200, headers, wire.to_bytes(event.get("body", "{}"))
@@ -235,7 +235,10 @@ class Connection:
             event = await self.hold("next", future)
         if event is None:
             return False
-        answer = self.api.delivery(event)
+        if self.reader.at_eof() or self.writer.is_closing():
+            self.api.take_back(event)
+            return False
+        answer = self.api.delivery(event, self.number)
         fault = {key: value for key, value in event.items()
                  if key not in ("body", "body64", "id", "deadline")}
         goes_on = await self.send(answer, fault)
