@@ -78,7 +78,8 @@ define build
 endef
 
 .PHONY: all run test test-core faults fuzz soak check install lint asan bench
-.PHONY: docs clean for-build for-test for-lint for-fuzz for-check for-docs
+.PHONY: docs clean distclean
+.PHONY: for-build for-test for-lint for-fuzz for-check for-docs
 
 all: for-build
 	$(call build,$(B))
@@ -139,8 +140,12 @@ install:
 	@[[ -x $(B)/luapool ]] || { echo "run make first"; exit 1; }
 	cmake --install $(B) --prefix $(PREFIX)
 
+# Keeps libcurl, whose source would have to be fetched again: host/libcurl.sh
+# knows whether it is still right. distclean takes that too.
 clean:
-	rm -rf $(B) docs/api
+	@rm -rf docs/api $(filter-out $(B)/curl,$(wildcard $(B)/*))
+distclean:
+	@rm -rf docs/api $(B)
 
 for-build:
 	$(call install,$(FOR_BUILD))

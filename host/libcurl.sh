@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # libcurl.sh DIR: builds Debian's libcurl, HTTP alone, as DIR/lib/libcurl.a with
 # DIR/include. Does nothing where that is there, made as this script and its
-# neighbours make it, of the newest source that apt knows of.
+# neighbours make it, of the newest source that apt knows of and can fetch.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"
@@ -21,26 +21,31 @@ known_version() {
     sed -n 's/^Version: //p' | sort -V | tail -n 1 || true
 }
 
-# True where what is built is right. Lists as old as the last look are not looked
-# at again, since that takes a second.
-is_current() {
-  local built made
+# True where what is built was made like this.
+is_usable() {
+  local made
   [[ -f $root/lib/libcurl.a ]] || return 1
   read -r built made <"$root/version" || return 1
-  [[ $made == "$recipe" ]] || return 1
+  [[ $made == "$recipe" ]]
+}
+
+# Lists as old as the last look are not looked at again, since that takes a
+# second.
+is_newest() {
   [[ $lists -nt $root/version ]] || return 0
   ! dpkg --compare-versions "$(known_version)" gt "$built" || return 1
   touch "$root/version"
 }
 
-# This machine's own mirrors of its release, as sources of source. Security fixes
-# come from them too.
+# This machine's own mirrors of its release, called by its name or stable, as
+# sources of source. Security fixes come from them too.
 sources() {
-  local release line
+  local release
   release=$(. /etc/os-release && echo "$VERSION_CODENAME")
   apt-get indextargets --no-release-info 'Created-By: Packages' --format \
     "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] \
 \$(REPO_URI) \$(RELEASE) \$(COMPONENT)" |
+    sed -E "s/ (old)*stable((-[a-z]+)? main)$/ $release\2/" |
     grep -E " $release(-updates|-security)? main$" | sort -u
 }
 
@@ -52,9 +57,9 @@ fetch() {
   [[ $(id -u) != 0 ]] || options+=(-o APT::Sandbox::User=root)
   mkdir -p "$work"/{lists,cache}
   sources >"$work/curl.list"
-  [[ -s $work/curl.list ]] || { echo "apt knows no mirror of Debian" && exit 1; }
-  apt-get "${options[@]}" update
-  (cd "$work" && apt-get "${options[@]}" source curl)
+  [[ -s $work/curl.list ]] || { echo "apt knows no mirror" && return 1; }
+  apt-get "${options[@]}" update &&
+    (cd "$work" && apt-get "${options[@]}" source curl)
 }
 
 # Compiles it into $work/done. The flags are the host's own, see CMakeLists.txt.
@@ -86,10 +91,10 @@ finish() {
   rm -rf "$work"
   ((status)) || return 0
   tail -n 40 "$root/build.log"
-  echo "libcurl could not be built"
+  echo "$failure"
 } >&3
 
-! is_current || exit 0
+! is_usable || ! is_newest || exit 0
 echo "building libcurl"
 unset MAKEFLAGS MAKELEVEL CFLAGS LDFLAGS
 work=$root/work
@@ -97,6 +102,14 @@ exec 3>&1 >"$root/build.log" 2>&1
 trap finish EXIT
 rm -rf "$work"
 mkdir "$work"
-fetch
+failure="libcurl's source could not be fetched from Debian's mirrors: is there a \
+network?"
+if ! fetch; then
+  is_usable || exit 1
+  echo "a newer libcurl could not be fetched: $built stays" >&3
+  touch "$root/version"  # until there are new lists
+  exit 0
+fi
+failure="libcurl could not be built"
 compile
 place
