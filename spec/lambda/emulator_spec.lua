@@ -3,10 +3,12 @@
 -- Runtime API of Lambda itself, behind an Invoke that is not: every answer is
 -- text/plain without headers of Lambda's, the error of a function comes with
 -- status 200 like a result, the end of a process and a failed init with 502. It
--- carries a streamed response as a whole, and one event at a time.
+-- carries a streamed response as a whole, and one event at a time, unless it
+-- plays a managed instance.
 local cjson = require "cjson"
 local endpoint = require "spec.support.lambda.endpoint"
 local faults = require "spec.support.faults"
+local gate = require "spec.support.gate"
 
 local MB = 1024 * 1024
 
@@ -22,23 +24,54 @@ exec "$@"]]
 
 local root -- what the package of the function holds
 
-local function start(handler, timeout)
+-- The emulator under a command, for a bootstrap.
+local function launch(under, bootstrap, env)
   local port = endpoint.free_port()
-  return endpoint.start({ "bash", "-c", ALONE, "alone",
-    endpoint.program "aws-lambda-rie", "--runtime-interface-emulator-address",
-    "127.0.0.1:" .. port, "./bootstrap" }, {
-    port = port, directory = root,
-    env = {
-      _HANDLER = handler, LAMBDA_TASK_ROOT = root,
-      AWS_LAMBDA_FUNCTION_TIMEOUT = timeout or 5,
-    },
+  local words = { "bash", "-c", ALONE, "alone" }
+  table.move(under, 1, #under, #words + 1, words)
+  for _, word in ipairs { endpoint.program "aws-lambda-rie",
+    "--runtime-interface-emulator-address", "127.0.0.1:" .. port, bootstrap } do
+    words[#words + 1] = word
+  end
+  return endpoint.start(words, { port = port, directory = root, env = env })
+end
+
+local function start(handler, timeout)
+  return launch({}, "./bootstrap", {
+    _HANDLER = handler, LAMBDA_TASK_ROOT = root,
+    AWS_LAMBDA_FUNCTION_TIMEOUT = timeout or 5,
   })
+end
+
+-- As on a managed instance: the emulator then starts /var/task/bootstrap alone,
+-- as Lambda's user.
+local function start_managed(concurrency)
+  return launch({ "bwrap", "--die-with-parent", "--ro-bind", "/", "/",
+    "--dev-bind", "/dev", "/dev", "--bind", "/tmp", "/tmp", "--tmpfs", "/var",
+    "--ro-bind", root, "/var/task", "--chdir", "/var/task" },
+    "/var/task/bootstrap", {
+      _HANDLER = "app.handler", AWS_LAMBDA_FUNCTION_TIMEOUT = 9,
+      AWS_LAMBDA_MAX_CONCURRENCY = concurrency,
+    })
+end
+
+local function is_root()
+  local pipe <close> = assert(io.popen "id -u")
+  return pipe:read "n" == 0
 end
 
 local function decoded(s, event)
   local answer = s:invoke(event)
   assert.are.equal(200, answer.status)
   return cjson.decode(answer.body)
+end
+
+-- The answers to n such events, sent before any is answered.
+local function at_once(s, n, event)
+  local sent = {}
+  for i = 1, n do sent[i] = s:send(event) end
+  for i = 1, n do sent[i] = s:answer(sent[i]).body end
+  return table.concat(sent, " ")
 end
 
 describe("in AWS's emulator a function", function()
@@ -160,6 +193,24 @@ describe("in AWS's emulator a function", function()
     for i = 1, 1000 do pieces[i] = "piece " .. i .. "\n" end
     assert.are.equal(table.concat(pieces), s:invoke { "stream", 1000 }.body)
     assert.are.equal(1, decoded(s, { "count" }))
+    s:stop()
+  end)
+
+  it("runs concurrent events, where it may", function()
+    if not is_root() then
+      pending "only root can have the emulator's managed mode"
+    end
+    local s = start_managed(3)
+    -- It refuses an event that finds no poller waiting, and answers before the
+    -- poller that ran one waits again.
+    gate.eventually(function()
+      local before = gate.now()
+      return at_once(s, 3, { "sleep", 0.5 }) == "null null null"
+        and gate.now() - before < 1.4
+    end)
+    gate.eventually(function()
+      return s:invoke { "echo", 7 }.body == "7"
+    end)
     s:stop()
   end)
 
