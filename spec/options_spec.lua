@@ -429,10 +429,10 @@ describe("callbacks", function()
   it("for errors take lost workers and timeouts", function()
     local seen = {}
     local opts = {
-      timeout = 0.1,
       error_callback = function(err) seen[#seen + 1] = err.kind end,
     }
     pool:apply_async(die, {}, opts):wait()
+    opts.timeout = 0.1
     pool:apply_async(gate.sleep, { 60 }, opts):wait()
     assert.are.same({ "lost", "timeout" }, seen)
   end)
