@@ -185,11 +185,14 @@ static void push_headers(lua_State *L, struct http_transfer *t) {
 
 // Pushes the answer, and frees all that libcurl knows of it.
 static void push_answer(lua_State *L, struct http_transfer *t) {
-  long status = 0;
+  long status = 0, connects = 0;
   curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
-  lua_createtable(L, 0, 3);
+  curl_easy_getinfo(t->easy, CURLINFO_NUM_CONNECTS, &connects);
+  lua_createtable(L, 0, 4);
   lua_pushinteger(L, status);
   lua_setfield(L, -2, "status");
+  lua_pushboolean(L, connects == 0);
+  lua_setfield(L, -2, "reused");
   push_headers(L, t);
   lua_setfield(L, -2, "headers");
   lua_pushlstring(L, (const char *)t->body.data, t->body.len);
@@ -206,7 +209,7 @@ static int push_failure(lua_State *L, const char *message, const char *kind) {
   return 3;
 }
 
-// transfer:result() -> {status=, headers=, body=} | nil, message, kind
+// transfer:result() -> {status=, headers=, body=, reused=} | nil, message, kind
 static int f_result(lua_State *L) {
   struct http_transfer *t = to_transfer(L, 1);
   const char *kind;

@@ -23,9 +23,9 @@ static void bad_field(lua_State *L, const char *field, const char *wanted) {
 
 // A misspelt field would be an option silently left out.
 static void check_fields(lua_State *L) {
-  static const char *const known[] = {"url",  "method",   "headers",
-                                      "body", "timeout",  "connect_timeout",
-                                      "once", "streaming"};
+  static const char *const known[] = {"url",  "method",    "headers",
+                                      "body", "timeout",   "connect_timeout",
+                                      "once", "streaming", "fresh"};
   for (lua_pushnil(L); lua_next(L, REQUEST); lua_pop(L, 1)) {
     bool found = false;
     const char *name =
@@ -172,6 +172,8 @@ void http_request_read(lua_State *L, struct http_transfer *t) {
   t->once = flag_field(L, "once") || t->streaming;
   double seconds = seconds_field(L, "timeout");
   if (!http_transfer_limits(t, seconds, seconds_field(L, "connect_timeout")))
+    http_request_failed(L, t);
+  if (flag_field(L, "fresh") && !http_transfer_fresh(t))
     http_request_failed(L, t);
   read_url(L, t);
   read_headers(L, t);

@@ -196,6 +196,10 @@ bool http_transfer_limits(struct http_transfer *t, double seconds,
   return SET(t, CURLOPT_CONNECTTIMEOUT_MS, ms > 0 ? ms : 1L);
 }
 
+bool http_transfer_fresh(struct http_transfer *t) {
+  return SET(t, CURLOPT_FRESH_CONNECT, 1L);
+}
+
 bool http_transfer_prepare(struct http_transfer *t) {
   return SET(t, CURLOPT_HTTPHEADER, t->headers);
 }

@@ -56,6 +56,9 @@ bool http_transfer_method(struct http_transfer *t, const char *method,
 bool http_transfer_limits(struct http_transfer *t, double seconds,
                           double connect_seconds);
 
+// Over a connection of its own, though one may have been kept.
+bool http_transfer_fresh(struct http_transfer *t);
+
 // After all that: ready to be given to a client.
 bool http_transfer_prepare(struct http_transfer *t);
 

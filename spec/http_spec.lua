@@ -213,6 +213,16 @@ describe("luapool.http", function()
         log())
     end)
 
+    it("is made anew for a `fresh` request, and the answer says so", function()
+      local client <close> = http.client()
+      local used = {}
+      for _, fresh in ipairs { false, false, true, false } do
+        local answer = assert(ask(client, "/size/0", { fresh = fresh }))
+        used[#used + 1] = answer.reused
+      end
+      assert.same({ false, true, false, true }, used)
+    end)
+
     it("is made anew where the other side closed it", function()
       local client <close> = http.client()
       local other <close> = http.client()

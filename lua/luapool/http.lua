@@ -27,8 +27,8 @@
 --   a list of lines `"Name: value"`; `body`, a string; `timeout` and
 --   `connect_timeout` in seconds, default none and libcurl's 300; `once`, true:
 --   never sent a second time, where otherwise it is sent anew if a kept
---   connection ends without an answer; `streaming`, true: the body comes by
---   `transfer:write`
+--   connection ends without an answer; `fresh`, true: over a new connection;
+--   `streaming`, true: the body comes by `transfer:write`
 -- @return transfer; wrong arguments are errors, all else is a result
 
 --- Lets all transfers of the client go on until one is over.
@@ -44,8 +44,8 @@
 
 --- What came of a transfer that is over.
 -- @function transfer:result
--- @return `{status=, headers=, body=}`, names of headers in lower case, values
---   of the same name joined by `, `
+-- @return `{status=, headers=, body=, reused=}`, names of headers in lower case,
+--   values of the same name joined by `, `; `reused`: over a kept connection
 -- @return or nil, a message, and its kind: connect, timeout, send, recv,
 --   aborted or other
 

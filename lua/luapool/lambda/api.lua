@@ -10,6 +10,7 @@ local text = require "luapool.lambda.text"
 local M = {}
 
 local ANSWER = 30 -- seconds that a POST may take, body and answer
+local CLOSING = 0.002 -- seconds that the end of a connection takes to arrive
 local LOST = 3 -- failed connections in a row that end the runtime
 
 local Api = {}
@@ -152,14 +153,36 @@ function M.accepted(what, answer, message)
   return true
 end
 
+--- Starts an answer; `posted` is to hear what came of it.
+--
+-- One that is sent into a connection which the peer is just closing is lost,
+-- and must not be sent again. So before the first there is a moment in which
+-- the end of the connection can arrive, where the peer closes it behind the
+-- event. If it does, or an answer is lost, each gets a connection of its own.
+function Api:start_post(path, request)
+  if self.kept == nil then
+    host.poll({}, CLOSING)
+  end
+  request.method, request.once = "POST", true
+  request.fresh = self.kept == false
+  return self:start(path, request)
+end
+
+--- Notes what came of it.
+-- @return as of transfer:result
+function Api:posted(transfer)
+  local answer, message = transfer:result()
+  if self.kept ~= false then
+    self.kept = answer ~= nil and answer.reused
+  end
+  return answer, message
+end
+
 local function post(self, what, path, headers, body)
-  return M.accepted(what, perform(self, path, {
-    method = "POST",
-    headers = headers,
-    body = body,
-    timeout = ANSWER,
-    once = true,
-  }))
+  local transfer = self:start_post(path,
+    { headers = headers, body = body, timeout = ANSWER })
+  self:wait(transfer)
+  return M.accepted(what, self:posted(transfer))
 end
 
 --- @return true, or nil, message

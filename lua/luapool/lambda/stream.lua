@@ -56,14 +56,12 @@ end
 local function start(self)
   local event = self.event
   log.flush()
-  return event.api:start(api.path(event, "response"), {
-    method = "POST",
+  return event.api:start_post(api.path(event, "response"), {
     headers = api.headers(event, "Content-Type: " .. self.content_type,
       "Lambda-Runtime-Function-Response-Mode: streaming",
       "Trailer: Lambda-Runtime-Function-Error-Type, "
         .. "Lambda-Runtime-Function-Error-Body"),
     streaming = true,
-    once = true,
   })
 end
 
@@ -127,7 +125,7 @@ function M.finish(event, failure)
   out.transfer = out.transfer or start(out)
   out.transfer:finish(failure and trailers(failure))
   event.api:wait(out.transfer)
-  return api.accepted("response", out.transfer:result())
+  return api.accepted("response", event.api:posted(out.transfer))
 end
 
 return M
