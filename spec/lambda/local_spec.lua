@@ -246,6 +246,7 @@ describe("lambdapool local", function()
     refused(400, "InvalidParameterValueException", '["count"]',
       header "X-Amz-Invocation-Type: Whatever")
     refused(404, "ResourceNotFoundException", "{}", { name = "other" })
+    refused(404, "ResourceNotFoundException", "{}", { name = "\xff" })
     refused(404, "ResourceNotFoundException", "{}", { name = "function:7" })
     refused(404, "UnknownOperationException", "{}", { path = "/" })
     refused(404, "UnknownOperationException", nil, { method = "GET" })
@@ -285,6 +286,24 @@ describe("lambdapool local", function()
     assert.are.equal("piece 1\npiece 2\n", s:invoke { "stream", 2 }.body)
     assert.are.equal("after the pieces",
       s:failure { "stream", 2, true }.errorMessage)
+    s:stop()
+  end)
+
+  it("outlives callers that leave", function()
+    local s = start {}
+    local path = gate.name()
+    for _, operation in ipairs {
+      "2015-03-31/functions/function/invocations",
+      "2021-11-15/functions/function/response-streaming-invocations",
+    } do
+      lambdapool.shell("/", ([[bash -c '
+        exec 3<>/dev/tcp/127.0.0.1/%d
+        printf "POST /%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" >&3
+        printf "\r\n[\"mark\",\"%s\"]" >&3' ]]):format(s.port,
+        operation, #path + #'["mark",""]', path))
+    end
+    gate.wait(path, 2)
+    assert.are.equal(7, s:result { "echo", 7 })
     s:stop()
   end)
 
@@ -392,6 +411,8 @@ done
       :find "--handler")
     assert.truthy(lambdapool.failure(dir, "local a.lua --timeout 901", 2)
       :find "--timeout must be from 1 to 900")
+    assert.truthy(lambdapool.failure(dir, "local a.lua --function-name a:b", 2)
+      :find("--function-name may have", 1, true))
     assert.truthy(lambdapool.failure(dir, "local none.lua"):find "none.lua")
     assert.truthy(lambdapool.failure(dir, "local a.lua --env-file none")
       :find "none")

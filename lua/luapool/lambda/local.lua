@@ -54,6 +54,9 @@ local function check(options)
   in_range(options, "concurrency", 1, 1000)
   in_range(options, "timeout", 1, 900)
   in_range(options, "memory", 128, 10240)
+  if not options.function_name:find("^[%w_-]+$") then
+    failure.usage("--function-name may have letters, digits, - and _ alone")
+  end
 end
 
 local function configuration(options, root)

@@ -7,6 +7,7 @@ local base64 = require "luapool.lambda.local.base64"
 local event_stream = require "luapool.lambda.local.event_stream"
 local ids = require "luapool.lambda.local.ids"
 local invocations = require "luapool.lambda.local.invocation"
+local text = require "luapool.lambda.text"
 
 local M = {}
 
@@ -36,7 +37,8 @@ local function fail(request, status, type, message, reason)
     "Content-Type: application/json",
     "x-amzn-RequestId: " .. ids.uuid(),
     "x-amzn-ErrorType: " .. type,
-  }, json.encode { Type = "User", message = message, Reason = reason })
+  }, json.encode { Type = "User", message = text.valid(message),
+    Reason = reason })
 end
 
 -- The function of a path is a name, a partial ARN or a whole one, with or
@@ -76,11 +78,11 @@ local function client_context(request)
   local sent = request:header "X-Amz-Client-Context"
   if not sent or sent == "" then return nil end
   if #sent > CONTEXT_LIMIT then return nil, "Client context is too large" end
-  local text = base64.decode(sent)
-  if not text or select(2, json.decode(text)) then
+  local context = base64.decode(sent)
+  if not context or select(2, json.decode(context)) then
     return nil, "Could not parse client context"
   end
-  return (text:gsub("[\r\n\t]", " ")) -- only blanks between tokens are those
+  return (context:gsub("[\r\n\t]", " ")) -- only blanks between tokens are those
 end
 
 -- ---------------------------------------------------------------- answers

@@ -10,17 +10,30 @@ local M = {}
 
 local STRING = 7 -- the type of a header's value
 
-local crcs = {}
-for i = 0, 255 do
-  local c = i
+-- CRC-32, as in zip and Ethernet, four bytes at a time: crcs[k][b] is what the
+-- byte b becomes when k more bytes come after it.
+local crcs = { [0] = {}, {}, {}, {} }
+for byte = 0, 255 do
+  local c = byte
   for _ = 1, 8 do c = c & 1 == 1 and 0xEDB88320 ~ c >> 1 or c >> 1 end
-  crcs[i] = c
+  crcs[0][byte] = c
+end
+for k = 1, 3 do
+  for byte = 0, 255 do
+    local c = crcs[k - 1][byte]
+    crcs[k][byte] = crcs[0][c & 255] ~ c >> 8
+  end
 end
 
--- The CRC-32 of zip and Ethernet.
 local function crc32(s)
-  local c = 0xFFFFFFFF
-  for i = 1, #s do c = crcs[(c ~ s:byte(i)) & 255] ~ c >> 8 end
+  local zero, one, two, three = crcs[0], crcs[1], crcs[2], crcs[3]
+  local unpack, c, i = string.unpack, 0xFFFFFFFF, 1
+  while i + 3 <= #s do
+    c = c ~ unpack("<I4", s, i)
+    c = three[c & 255] ~ two[c >> 8 & 255] ~ one[c >> 16 & 255] ~ zero[c >> 24]
+    i = i + 4
+  end
+  for j = i, #s do c = zero[(c ~ s:byte(j)) & 255] ~ c >> 8 end
   return c ~ 0xFFFFFFFF
 end
 

@@ -6,6 +6,7 @@ local json = require "luapool.json"
 local base64 = require "luapool.lambda.local.base64"
 local ids = require "luapool.lambda.local.ids"
 local outcome = require "luapool.lambda.local.outcome"
+local text = require "luapool.lambda.text"
 
 local M = {}
 
@@ -17,7 +18,7 @@ end
 
 local function refuse(request, status, type, message)
   request:respond(status, { JSON },
-    json.encode { errorType = type, errorMessage = message })
+    json.encode { errorType = type, errorMessage = text.valid(message) })
 end
 
 -- ----------------------------------------------------------- the runtime
