@@ -44,8 +44,8 @@
 
 --- What came of a transfer that is over.
 -- @function transfer:result
--- @return `{status=, headers=, body=, reused=}`, names of headers in lower case,
---   values of the same name joined by `, `; `reused`: over a kept connection
+-- @return `{status=, headers=, body=, reused=}`: names of headers in lower case,
+--   values of the same name joined by `, `; whether over a kept connection
 -- @return or nil, a message, and its kind: connect, timeout, send, recv,
 --   aborted or other
 
