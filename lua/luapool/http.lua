@@ -44,7 +44,7 @@
 
 --- What came of a transfer that is over.
 -- @function transfer:result
--- @return `{status=, headers=, body=, reused=}`: names of headers in lower case,
+-- @return `{status=, headers=, body=, reused=}`: header names in lower case,
 --   values of the same name joined by `, `; whether over a kept connection
 -- @return or nil, a message, and its kind: connect, timeout, send, recv,
 --   aborted or other
