@@ -3,8 +3,8 @@
 --
 -- From the start of the process to its first question for an event, beside
 -- Python's runtime client (awslambdaric) with the same handler; and after that
--- event, the resident memory of all its processes. The limit is the host without
--- the launcher and the loader of its package. The files are in the page
+-- event, the resident memory of all its processes. The limit is the host
+-- without the launcher and the loader of its package. The files are in the page
 -- cache. The client is in build/venv, from spec/support/lambda/hosts.sh.
 local companion = require "luapool.lambda.companion"
 local disk = require "luapool.disk"

@@ -78,7 +78,7 @@ describe("in AWS's emulator a function", function()
   setup(function() root = endpoint.unpack() end)
   teardown(function() os.execute("rm -r " .. root) end)
   endpoint.guard(before_each, after_each)
-  before_each(function() endpoint.needs(pending, "aws-lambda-rie") end)
+  local it = endpoint.tests_with("aws-lambda-rie", it, pending)
 
   it("starts, and runs events in a row", function()
     local s = start "app.handler"

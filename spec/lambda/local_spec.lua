@@ -426,9 +426,9 @@ end)
 
 describe("AWS's own client", function()
   guard()
+  local it = endpoint.tests_with("python3", it, pending)
 
   it("invokes, and understands what comes back", function()
-    endpoint.needs(pending, "python3")
     local s = start { "--concurrency", "2", "--timeout", "1" }
     local function invoke(event, more)
       local arguments = { FunctionName = "function",

@@ -61,7 +61,7 @@ describe("in MiniStack a function", function()
   teardown(function() os.execute("rm -r " .. zip:match "^(.*)/") end)
   endpoint.guard(before_each, after_each)
   lambdapool.guard(before_each, after_each)
-  before_each(function() endpoint.needs(pending, "ministack") end)
+  local it = endpoint.tests_with("ministack", it, pending)
 
   it("starts, and runs events in a row", function()
     local calls = { create("f", "app.handler") }

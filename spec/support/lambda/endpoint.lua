@@ -57,11 +57,12 @@ function M.program(name)
   return lfs.attributes(venv .. "made-of") and lfs.attributes(path) and path
 end
 
---- Skips the test where that program is missing.
-function M.needs(pending, name)
-  if not M.program(name) then
-    pending(name .. " is not installed (spec/support/lambda/hosts.sh)")
-  end
+--- What to define a block's tests by:
+-- `it`, or `pending`, which skips them by name.
+function M.tests_with(name, it, pending)
+  if M.program(name) then return it end
+  print(name .. " is not installed (spec/support/lambda/hosts.sh)")
+  return pending
 end
 
 -- ------------------------------------------------------------ start and end
