@@ -84,6 +84,16 @@ describe("a deadline", function()
     f:stop()
   end)
 
+  it("leaves a second at most #slow", function()
+    local f = lambda.start { code = WAITS, limit = 60 }
+    f:wait_idle()
+    local answer = f:invoke({ body = event "apply", deadline = 14 }, 20)
+    answer:failure "luapool.timeout"
+    local seconds = taken(f, answer)
+    assert.is_true(seconds > 12.7 and seconds < 14, seconds)
+    f:stop()
+  end)
+
   it("may be caught, and the handler tells of it", function()
     local f = lambda.start { code = WAITS }
     f:wait_idle()

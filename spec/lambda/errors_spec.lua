@@ -331,6 +331,46 @@ describe("an error's body", function()
   end)
 end)
 
+describe("what a handler leaves changed", function()
+  lambda.guard(before_each, after_each)
+
+  for what, change in pairs {
+    ["strict globals"] = [[
+      local function refuse(_, name) error("global " .. tostring(name), 2) end
+      setmetatable(_G, {__index = refuse, __newindex = refuse})
+    ]],
+    ["the working directory"] = "require 'lfs'.chdir '/'",
+    ["a stopped collector"] = "collectgarbage 'stop'",
+    ["module paths"] = "package.path, package.cpath = '', ''",
+    ["the default output"] = "io.output(io.stderr)",
+    ["the way random numbers go"] = "math.randomseed(1)",
+  } do
+    it("does not harm what comes after: " .. what, function()
+      local f = lambda.start { code = one_of(([[
+        local pool = luapool.Pool(2)
+        function cases.change() %s return "changed" end
+        function cases.pool() return pool:map(math.abs, {-1, -2}) end
+        function cases.fails() error "raised" end
+        function cases.stream(context)
+          context.stream {content_type = "text/plain"}:write "streamed"
+        end
+        function cases.new() return #luapool.Pool(1):map(math.abs, {1}) end
+      ]]):format(change)) }
+      assert.are.equal('"changed"', invoke(f, "change"):result())
+      for _ = 1, 2 do
+        assert.are.equal("[1,2]", invoke(f, "pool"):result())
+        assert.matches("raised$",
+          invoke(f, "fails"):failure "LuaError".errorMessage)
+        assert.are.equal("streamed", invoke(f, "stream"):result())
+        assert.are.equal("1", invoke(f, "new"):result())
+        f:invoke("{"):failure "Runtime.UnmarshalError"
+        still_fine(f)
+      end
+      assert.are.equal(0, f:stop().status)
+    end)
+  end
+end)
+
 describe("os.exit in a handler", function()
   lambda.guard(before_each, after_each)
 
