@@ -151,9 +151,6 @@ esac
 for part in "${parts[@]}"; do
   $part
 done
-if ((skipped)); then
-  echo "$passed passed, $failed failed, $skipped skipped"
-else
-  echo "$passed passed, $failed failed"
-fi
+((!skipped)) || echo "$skipped skipped, named above"
+echo "$passed passed, $failed failed"
 ((failed == 0))
