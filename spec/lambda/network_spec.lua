@@ -55,7 +55,7 @@ describe("next", function()
 
   it("waits for an answer that is slow", function()
     local f = lambda.start { code = ECHO, events = {
-      { body = "1", id = "slow", delay = 3 } } }
+      { body = "1", id = "slow", delay = 1.5 } } }
     assert.are.equal("1", f:wait_answer "slow":result())
     assert.are.equal(1, #f:requests "response")
     f:stop()
@@ -230,11 +230,11 @@ describe("an answer", function()
 
   it("is awaited", function()
     local f = lambda.start { code = ECHO, faults = {
-      { at = "response", nth = 1, delay = 2 } } }
+      { at = "response", nth = 1, delay = 1 } } }
     local response = f:invoke "1"
     f:wait_idle()
     local asked = f:wait_request("next", 2)
-    assert.is_true(asked.time - response.time >= 1.9)
+    assert.is_true(asked.time - response.time >= 0.9)
     f:stop()
   end)
 
