@@ -62,27 +62,47 @@ count() {
   sed -nE "s/^\[ +$2 +\] ([0-9]+) [a-z]+[.,].*/\1/p" "$1" | grep . || echo 0
 }
 
+# spec LOG SECONDS COMMAND...: one file; status and reports are left beside LOG.
+spec() {
+  local log=$1 status=0
+  export UBSAN_OPTIONS+=:log_path=$PWD/$log.report
+  export ASAN_OPTIONS+=:log_path=$PWD/$log.report
+  limited "$@" || status=$?
+  echo $status >"$log.status"
+}
+
+# tally FILE LOG: adds a file's own counts up. An end without them, or a status
+# that does not fit, is a failure more, and so is a report.
+tally() {
+  local file=$1 log=$2 status fails
+  status=$(cat "$log.status")
+  ((good += $(count "$log" PASSED), pending += $(count "$log" SKIPPED)))
+  ((fails = $(count "$log" FAILED) + $(count "$log" ERROR)))
+  if ((fails == 0 && status)); then
+    fails=1
+    grep RUN "$log" | tail -n 1
+    echo "FAILED: status $status of $file"
+  fi
+  ! cat "$log".report.* >>"$log" 2>/dev/null || ((++fails))
+  ((fails == 0)) || grep -vE '^\[ +(RUN|OK) ' "$log"
+  ((bad += fails))
+}
+
 # specs NAME SECONDS DIR COMMAND...: COMMAND, which ends in busted and its
-# options, for each spec file of DIR anew. Its own count counts, but an end
-# without one, or a status that does not fit, is a failure more.
+# options, for each spec file of DIR anew; `together` of them at a time.
+together=1
 specs() {
-  local name=$1 limit=$2 dir=$3 good=0 bad=0 pending=0 file log status fails
+  local name=$1 limit=$2 dir=$3 good=0 bad=0 pending=0 file
   shift 3
   started=$SECONDS
   for file in "$dir"/*_spec.lua; do
-    log=$logs/$name.$(basename "$file" .lua).log
-    status=0
-    limited "$log" "$limit" "$@" -o gtest "$file" || status=$?
-    ((good += $(count "$log" PASSED), pending += $(count "$log" SKIPPED)))
-    ((fails = $(count "$log" FAILED) + $(count "$log" ERROR)))
-    if ((fails == 0 && status)); then
-      fails=1
-      grep RUN "$log" | tail -n 1
-      echo "FAILED: status $status of $file"
-    fi
-    reports >>"$log" || ((++fails))
-    ((fails == 0)) || grep -vE '^\[ +(RUN|OK) ' "$log"
-    ((bad += fails))
+    while (($(jobs -rp | wc -l) >= together)); do wait -n; done
+    spec "$logs/$name.$(basename "$file" .lua).log" "$limit" "$@" -o gtest \
+      "$file" &
+  done
+  wait
+  for file in "$dir"/*_spec.lua; do
+    tally "$file" "$logs/$name.$(basename "$file" .lua).log"
   done >$logs/"$name".log
   sum "$name" $good $bad $pending
   # By name, so that nobody takes them for passed.
@@ -90,7 +110,7 @@ specs() {
     $logs/"$name".*_spec.log
 }
 
-# What the sanitizers found, in any process of the part so far.
+# What the sanitizers found in a part's programs so far.
 reports() {
   ! cat $logs/report.* 2>/dev/null || ! rm -f $logs/report.*
 }
@@ -109,9 +129,11 @@ stock_specs() { specs stock_specs 60 spec lua5.4 $busted; }
 fault_specs() {
   specs fault_specs 120 spec/faults build/luapool $busted --exclude-tags=slow
 }
-# The host as a Lambda runtime; stock Lua is none.
+# The host as a Lambda runtime; stock Lua is none. These wait more than they
+# work.
 lambda_specs() {
-  specs lambda_specs 60 spec/lambda build/luapool $busted --exclude-tags=slow
+  together=3 specs lambda_specs 60 spec/lambda build/luapool $busted \
+    --exclude-tags=slow
 }
 slow_lambda() {
   specs slow_lambda 300 spec/lambda build/luapool $busted --tags=slow
@@ -131,11 +153,11 @@ sandbox_specs() {
   # 2: no /dev/shm; 38: no semaphores at all, Lambda's answer.
   checks sandbox_canary 30 "$box env -u LD_PRELOAD $python 2" "$box $python 38"
   specs sandbox_specs 60 spec $box build/luapool $busted
-  specs sandbox_lambda 60 spec/lambda $box build/luapool $busted \
+  together=3 specs sandbox_lambda 60 spec/lambda $box build/luapool $busted \
     --exclude-tags=slow
 }
 asan_lambda() {
-  specs asan_lambda 180 spec/lambda build/asan/luapool $busted \
+  together=3 specs asan_lambda 180 spec/lambda build/asan/luapool $busted \
     --exclude-tags=slow
 }
 
