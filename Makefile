@@ -140,10 +140,12 @@ install:
 	@[[ -x $(B)/luapool ]] || { echo "run make first"; exit 1; }
 	cmake --install $(B) --prefix $(PREFIX)
 
-# Keeps libcurl, whose source would have to be fetched again: host/libcurl.sh
-# knows whether it is still right. distclean takes that too.
+# Keeps what came over the network, so that none is needed to build and test
+# again; the scripts that fetched it know whether it is still right. distclean
+# takes that too.
+FETCHED := $(addprefix $(B)/,curl venv bullseye lua-suite lua)
 clean:
-	@rm -rf docs/api $(filter-out $(B)/curl,$(wildcard $(B)/*))
+	@rm -rf docs/api $(filter-out $(FETCHED),$(wildcard $(B)/*))
 distclean:
 	@rm -rf docs/api $(B)
 
