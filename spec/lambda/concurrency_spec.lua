@@ -219,6 +219,44 @@ describe("a poller that is lost", function()
     assert.are.equal(2, (different(together(f, 2))))
     f:stop()
   end)
+
+  -- Sets how many descriptors the first process may have.
+  local function limit(f, n)
+    assert(os.execute(("prlimit --nofile=%s --pid %d"):format(n, f:pid())))
+  end
+
+  it("is replaced as soon as that can be done", function()
+    local f = start(2)
+    local _, pids = different(together(f, 2))
+    f:wait_idle(2)
+    limit(f, "5:1024")
+    faults.kill({ (next(pids)) }, "KILL")
+    gate.eventually(function()
+      return f:stderr():find "could not start a poller: [^\n]+\n"
+    end)
+    limit(f, "1024:1024")
+    f:wait_idle(2)
+    assert.are.equal(2, (different(together(f, 2))))
+    f:stop()
+  end)
+
+  it("and cannot be replaced at all is the end, with a message", function()
+    local f = start(2)
+    local _, pids = different(together(f, 2))
+    f:wait_idle(2)
+    limit(f, "5:5")
+    faults.kill({ (next(pids)) }, "KILL")
+    assert.are.equal(1, f:wait().status)
+    assert.is_truthy(f.result.stderr:find("could not start a poller", 1, true))
+  end)
+
+  it("before it was ready is no reason to go on for ever", function()
+    local f = start(2, { code = "require 'luapool.host'.exit(7)" })
+    local result = f:wait()
+    assert.are.equal(1, result.status)
+    assert.is_truthy(result.stderr:find("exited with status 7", 1, true))
+    assert.are.equal(0, #f:all { what = "head", kind = "next" })
+  end)
 end)
 
 describe("the end of pollers", function()
@@ -251,6 +289,25 @@ describe("the end of pollers", function()
     gate.wait(path)
     f:kill "KILL"
     assert.are.equal(137, f:wait().status)
+  end)
+
+  it("comes to those that do not listen as well", function()
+    for _, name in ipairs { "TERM", "KILL" } do
+      local path = gate.name()
+      local f = start(2, { unanswered = 2, code = [[
+        local gate = require "spec.support.gate"
+        return { handler = function(event)
+          require "harm".ignore(15)
+          gate.mark(event)
+          while true do end
+        end }
+      ]] })
+      for _ = 1, 2 do f:push(cjson.encode(path)) end
+      gate.wait(path, 2)
+      f:kill(name)
+      local result = f:wait()
+      assert.are.equal(name == "TERM" and 0 or 137, result.status)
+    end
   end)
 
   it("comes with the API's", function()

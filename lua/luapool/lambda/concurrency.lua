@@ -17,6 +17,7 @@ local OPENING = 0.05 -- seconds in which the extension's request goes out
 local GRACE = 0.05 -- seconds that their workers get to end: less than they
 local YOUNG = 1 -- seconds; who is lost before is replaced with a pause
 local PAUSE = 0.1 -- seconds
+local FORKS = 6 -- tries, each after twice the pause before it
 local LOST_INITS = 3 -- in a row, pollers lost before they were ready
 
 -- ------------------------------------------------------------- a poller
@@ -48,15 +49,34 @@ end
 
 local EXITED = 2 -- kinds of events, as poller:wait has them; 0 is readable
 
-local function start(self, number)
+local function fork(self, number)
   local handle, message = host.fork(function(link)
     poll(link, self.session)
   end)
   if not handle then
     return nil, message
   end
+  local added, why = self.poller:add(handle, number)
+  if not added then
+    handle:terminate(0)
+    handle:close()
+    return nil, why
+  end
   self.pollers[number] = { handle = handle, since = host.clock() }
-  return self.poller:add(handle, number)
+  return true
+end
+
+-- What there is too little of now, processes or descriptors, may be free soon.
+local function start(self, number)
+  for try = 1, FORKS do
+    local ok, message = fork(self, number)
+    if ok then
+      return
+    end
+    log.write("ERROR", nil, "could not start a poller: " .. message)
+    host.poll({}, PAUSE * 2 ^ (try - 1))
+  end
+  self.over = true
 end
 
 local on = {}
@@ -76,11 +96,14 @@ function on.gone(self, failure)
 end
 
 -- Whatever a poller says, once it is over, is the same again.
-local function hear(self, poller)
-  poller.handle:read()
+local function hear(self, poller, number)
+  local handle = poller.handle
+  if handle:read() == nil then
+    self.poller:forget_read(handle, number)
+  end
   repeat
     local what, kind, message, _, details =
-      poller.handle:take(0, self.session, nil, 0)
+      handle:take(0, self.session, nil, 0)
     if what == "ready" then
       on.ready(self, poller)
     elseif what == "error" and not self.over then
@@ -92,6 +115,7 @@ end
 local function remove(self, poller, number)
   local handle = poller.handle
   local pid = handle:pid()
+  self.pollers[number] = nil
   self.poller:remove(handle, number)
   local exitcode, signal = handle:reap()
   handle:close()
@@ -105,16 +129,11 @@ local function replace(self, poller, number)
   if host.clock() - poller.since < YOUNG then
     host.poll({}, PAUSE)
   end
-  local ok, message = start(self, number)
-  if not ok then
-    runtime.report(message)
-    self.over = true
-  end
+  start(self, number)
 end
 
-local function ended(self, number)
-  local poller = self.pollers[number]
-  hear(self, poller)
+local function ended(self, poller, number)
+  hear(self, poller, number)
   local message = remove(self, poller, number)
   if self.over then
     return
@@ -132,10 +151,11 @@ end
 local function step(self, events)
   for i = 1, self.poller:wait(nil, events) or 0 do
     local number, kind = events[i] // 4, events[i] % 4
-    if kind == EXITED then
-      ended(self, number)
-    else
-      hear(self, self.pollers[number])
+    local poller = self.pollers[number]
+    if poller and kind == EXITED then
+      ended(self, poller, number)
+    elseif poller then
+      hear(self, poller, number)
     end
   end
 end
@@ -162,7 +182,7 @@ function M.run(client, n)
     lost_inits = 0,
   }
   for number = 1, n do
-    assert(start(self, number))
+    start(self, number)
   end
   local events = {}
   while not self.over do
