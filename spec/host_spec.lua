@@ -13,6 +13,18 @@ local function tostring_is(body)
     ]]):format(body) } }
 end
 
+-- Ctrl-C for x once it has printed something, and then run for a while: for two
+-- ticks of its CPU clock, so that it is in its loop and no longer in print.
+local INTERRUPT = [=[
+  (exec -a lua $LUA x >o) &
+  ran() { read -ra stat </proc/$!/stat; echo "${stat[13]}"; }
+  until [[ -s o ]]; do :; done
+  begun=$(ran)
+  until (($(ran) >= begun + 2)); do :; done
+  kill -INT $!
+  wait $!
+]=]
+
 -- One line of shell a case, or {line, files=, env=, stdin=}; `lua` stands for
 -- the interpreter.
 local same = {
@@ -191,13 +203,10 @@ local same = {
     { "lua -i", stdin = "warn '@on'\nwarn 'a'\n" },
   },
   ["Ctrl-C"] = {
-    { '(exec -a lua $LUA x >o) & until [[ -s o ]]; do :; done; kill -INT $!; '
-      .. "wait $!", files = {
-      x = "print(1) io.stdout:flush() while true do end" } },
-    { '(exec -a lua $LUA x >o) & until [[ -s o ]]; do :; done; kill -INT $!; '
-      .. "wait $!", files = { x = [[
+    { INTERRUPT, files = { x = "print(1) while true do end" } },
+    { INTERRUPT, files = { x = [[
         print(pcall(function()
-          print(1) io.stdout:flush() while true do end
+          print(1) while true do end
         end))
         print(pcall(error, "still here"))]] } },
   },
