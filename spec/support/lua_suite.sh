@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# lua_suite.sh HOST: Lua 5.4.4's own tests, unchanged, in HOST. They are not
-# ours to keep here: PyPI's source archive of lupa 2.0 carries them whole, so
-# pip fetches that once (and checks its hash) into build/lua-suite.
+# lua_suite.sh [HOST]: Lua 5.4.4's own tests, unchanged, in HOST; without one they
+# are fetched and no more. They are not ours to keep here: PyPI's source archive
+# of lupa 2.0 carries them whole, so pip fetches that once (and checks its hash)
+# into build/lua-suite.
 set -eu
-host=$(realpath "$1")
+host=$(realpath "${1-.}")
 cd "$(dirname "$0")/../.."
 suite=build/lua-suite
 
@@ -14,8 +15,8 @@ fetch() {
   python3 -m venv $tmp/venv
   echo "lupa==2.0 --hash=sha256:ad3fef486be7adddd349fe9a9c393789\
 061312cf98ebc533b489be34f484cb79" >$tmp/requirements
-  $tmp/venv/bin/pip download -q --disable-pip-version-check --no-deps \
-    --no-binary lupa -d $tmp -r $tmp/requirements
+  $tmp/venv/bin/pip download -q --disable-pip-version-check --retries 1 \
+    --no-deps --no-binary lupa -d $tmp -r $tmp/requirements
   tar -xzf $tmp/lupa-2.0.tar.gz -C $tmp --strip-components=3 \
     lupa-2.0/third-party/lua54/testes
   mv $tmp/testes $suite
@@ -23,6 +24,7 @@ fetch() {
 }
 
 [[ -d $suite ]] || fetch
+(($#)) || exit 0
 cd $suite
 
 # Its Ctrl-C test starts "script & echo $!" and takes the first line for the

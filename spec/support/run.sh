@@ -140,7 +140,12 @@ slow_lambda() {
 }
 all_faults() { specs all_faults 900 spec/faults build/luapool $busted; }
 lua_suite() {
-  checks lua_suite 300 "spec/support/lua_suite.sh build/luapool"
+  local suite=spec/support/lua_suite.sh
+  if ! limited $logs/lua_suite.log 120 $suite; then
+    skip lua_suite "$(tail -n 1 $logs/lua_suite.log)"
+    return
+  fi
+  checks lua_suite 300 "$suite build/luapool"
 }
 asan_units() { checks asan_units 240 build/asan/unit/*; }
 asan_specs() { specs asan_specs 180 spec build/asan/luapool $busted; }
