@@ -102,8 +102,8 @@ exec 3>&1 >"$root/build.log" 2>&1
 trap finish EXIT
 rm -rf "$work"
 mkdir "$work"
-failure="libcurl's source could not be fetched from Debian's mirrors: is there a \
-network?"
+failure="libcurl's source could not be fetched from Debian's mirrors: is there \
+a network?"
 if ! fetch; then
   is_usable || exit 1
   echo "a newer libcurl could not be fetched: $built stays" >&3

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # lua_suite.sh [HOST]: Lua 5.4.4's own tests, unchanged, in HOST; without one
-# they are only fetched. They are not ours to keep here: PyPI's source archive of
-# lupa 2.0 carries them whole, so pip fetches that once (and checks its hash)
+# they are only fetched. They are not ours to keep here: PyPI's source archive
+# of lupa 2.0 carries them whole, so pip fetches that once (and checks its hash)
 # into build/lua-suite.
 set -eu
 host=$(realpath "${1-.}")
