@@ -16,7 +16,7 @@ end
 -- Ctrl-C for x once it has printed something, and then run for a while: for two
 -- ticks of its CPU clock, so that it is in its loop and no longer in print.
 local INTERRUPT = [=[
-  (exec -a lua $LUA x >o) &
+  (exec -a lua "$LUA" x >o) &
   ran() { read -ra stat </proc/$!/stat; echo "${stat[13]}"; }
   until [[ -s o ]]; do :; done
   begun=$(ran)
@@ -231,7 +231,7 @@ describe("the host", function()
   local function run(line, opts) return command.run(host, line, opts) end
 
   it("names itself as it was called", function()
-    local result = run("$LUA -e 'error(1, 0)'")
+    local result = run([["$LUA" -e 'error(1, 0)']])
     assert.are.equal(host .. ": 1", result.stderr:match("^[^\n]*"))
   end)
 
@@ -276,7 +276,7 @@ describe("the host", function()
       print(os.execute "exit 3")]]
     for _, how in ipairs { "--ignore-signal=CHLD", "--block-signal" } do
       assert.are.same({ stdout = "nil\texit\t3\n", stderr = "", status = 0 },
-        run("env " .. how .. " $LUA x", { files = { x = check } }), how)
+        run("env " .. how .. ' "$LUA" x', { files = { x = check } }), how)
     end
     for fds, expected in pairs { ["<&-"] = "", [">&-"] = "", ["2>&-"] = "",
       ["<&- >&- 2>&-"] = "" } do
@@ -327,7 +327,7 @@ describe("the host", function()
   it("comes back to the prompt at Ctrl-C", function()
     local result = run([==[
       mkfifo in; touch out
-      (exec -a lua $LUA -i <in >out) &
+      (exec -a lua "$LUA" -i <in >out) &
       exec 3>in
       said() { until [[ $(<out) == *"$1" ]]; do sleep 0.01; done; }
       interrupt() { sleep 0.1; kill -INT $!; }

@@ -309,7 +309,7 @@ describe("lambdapool local", function()
 
   it("runs a package as it is", function()
     local dir = lambdapool.directory()
-    lambdapool.output(dir, "package " .. endpoint.app .. " -o f.zip")
+    lambdapool.output(dir, ("package '%s' -o f.zip"):format(endpoint.app))
     local s = start({ "--handler", "app.handler" },
       { paths = { dir .. "/f.zip" } })
     assert.are.same({ 25 }, s:result { "map", { 5 } })

@@ -20,7 +20,8 @@ end
 
 --- An absolute path: the commands run elsewhere.
 function M.absolute(path)
-  local pipe <close> = assert(io.popen("realpath $(command -v " .. path .. ")"))
+  local pipe <close> = assert(io.popen(
+    ('realpath "$(command -v %s)"'):format(quote(path))))
   return (assert(pipe:read("l"), "no " .. path))
 end
 
@@ -49,8 +50,8 @@ function M.run(interpreter, line, opts)
     write(dir .. "/" .. name, text)
   end
   write(out .. ".in", opts.stdin or "")
-  line = ('LUA=%s; lua() { (exec -a lua $LUA "$@"); }; %s'):format(interpreter,
-    line)
+  line = ('LUA=%s; lua() { (exec -a lua "$LUA" "$@"); }; %s'):format(
+    quote(interpreter), line)
   local _, _, status = os.execute(("cd %s && %s %s <%s >%s 2>%s"):format(dir,
     prefix(opts), quote(line), out .. ".in", out .. ".out", out .. ".err"))
   local result = {
