@@ -31,6 +31,7 @@ struct globals_search {
   int names, constants;  // of the dump
   int globals;           // the table of globals
   int known, fields;     // of the view
+  int own;               // globals that are not searched, or nil
   bool everything;       // _G itself is used: any constant may be a global
 };
 
@@ -250,6 +251,7 @@ static void globals_use_all(struct globals_search *s, int set, int env) {
 static void globals_env(struct globals_search *s, int upvalue) {
   lua_State *L = s->L;
   int env = lua_gettop(L);
+  if (lua_rawequal(L, env, s->own)) return;
   if (dump_wild(s->dump, upvalue - 1)) {
     globals_use_all(s, s->constants, env);
   } else if (lua_rawgeti(L, s->names, upvalue) == LUA_TTABLE) {
@@ -289,11 +291,13 @@ static void globals_push_all(struct globals_search *s) {
   lua_getiuservalue(L, e->session_at, SESSION_VIEW);
   lua_getiuservalue(L, at + 7, VIEW_GLOBALS);
   lua_getiuservalue(L, at + 7, VIEW_FIELDS);
+  lua_getfield(L, LUA_REGISTRYINDEX, GLOBALS_OWN);
   s->names = at + 4;
   s->constants = at + 5;
   s->globals = at + 6;
   s->known = at + 8;
   s->fields = at + 9;
+  s->own = at + 10;
 }
 
 // Searches the function on top of the stack.

@@ -10,6 +10,10 @@
 #include "decode.h"
 #include "encode.h"
 
+// In the registry: globals of functions that need nothing sent, since they and
+// what they use are in every worker from its start (preload.h). May be nil.
+#define GLOBALS_OWN "luapool.globals"
+
 // Notes that the function on top of the stack is used.
 void globals_reach(struct encoder *e);
 

@@ -315,6 +315,25 @@ describe("the host", function()
       status = 0 }, result)
   end)
 
+  it("keeps what is built in from what scripts do to globals", function()
+    local result = run([[lua -e '
+      local luapool, out, list = require "luapool", io.stdout, table.concat
+      local pool <close> = luapool.Pool(1)
+      local function said(x)
+        luapool.worker()
+        return type .. x .. tostring
+      end
+      type, tostring, pairs, os, require = "a ", " text", 1, 2, 3
+      table.insert, package.searchers, package.preload = nil, {}, {}
+      out:write(list(pool:map(said, {1, 2}), ", "), "\n")
+      local ok, e = pcall(pool.apply, pool, function() error("raised", 0) end)
+      out:write(e.kind, " ", e.message, "\n")
+      out:write(#luapool.Pool(2):map(said, {1, 2, 3}), "\n")
+      ']])
+    assert.are.same({ stdout = "a 1 text, a 2 text\ntask raised\n3\n",
+      stderr = "", status = 0 }, result)
+  end)
+
   it("holds the only Lua of its process", function()
     local result = run([[lua -l cjson -e '
       print(cjson.encode{1})

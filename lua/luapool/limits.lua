@@ -9,7 +9,9 @@ local pending = require "luapool.pending"
 
 local clock, min = host.clock, math.min
 
-local M = {}
+local M = {
+  pools = false, -- may there be any in this process? Set by the scheduler
+}
 
 -- When the item that the seat runs is out of time, and that item. For one that
 -- has a limit and has not started it is a time to look again.

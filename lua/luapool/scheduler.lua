@@ -12,6 +12,8 @@ local sizing = require "luapool.sizing"
 local seats = require "luapool.seat"
 local supervisor = require "luapool.supervisor"
 
+limits.pools = true
+
 local clock, min, max = host.clock, math.min, math.max
 
 -- Seconds of silence after which finished results are looked for.

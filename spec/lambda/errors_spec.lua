@@ -344,13 +344,36 @@ describe("what a handler leaves changed", function()
     ["module paths"] = "package.path, package.cpath = '', ''",
     ["the default output"] = "io.output(io.stderr)",
     ["the way random numbers go"] = "math.randomseed(1)",
+    ["a hook"] = "debug.sethook(function() error 'left' end, '', 1000)",
+    ["globals of the library's names"] = [[
+      type, error, pcall, xpcall, tostring, tonumber, select = 1, 2, 3, 4, 5
+      pairs, ipairs, next, assert, print, rawget, setmetatable = {}, {}, {}
+      package, coroutine, debug, utf8, os, table = nil
+    ]],
+    ["its libraries"] = [[
+      for _, name in ipairs {"os", "io", "debug", "coroutine", "utf8"} do
+        for key in pairs(_G[name]) do _G[name][key] = nil end
+      end
+      for key in pairs(table) do table[key] = error end
+    ]],
+    ["what is loaded"] = [[
+      for name in pairs(package.loaded) do
+        if name:find "^luapool" then package.loaded[name] = nil end
+      end
+    ]],
+    ["how modules are found"] = [[
+      for name in pairs(package.preload) do package.preload[name] = nil end
+      package.searchers, package.loaded, package.preload = {}, {}, {}
+      require = nil
+    ]],
+    ["its output closed"] = "io.stdout:close() io.stderr:close()",
   } do
     it("does not harm what comes after: " .. what, function()
       local f = lambda.start { code = one_of(([[
-        local pool = luapool.Pool(2)
+        local pool, raise = luapool.Pool(2), error
         function cases.change() %s return "changed" end
         function cases.pool() return pool:map(math.abs, {-1, -2}) end
-        function cases.fails() error "raised" end
+        function cases.fails() raise "raised" end
         function cases.stream(context)
           context.stream {content_type = "text/plain"}:write "streamed"
         end

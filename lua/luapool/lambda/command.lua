@@ -61,7 +61,8 @@ end
 --- Runs the command line in the global `arg`, and leaves with a status other
 -- than 0 where that failed.
 function M.main()
-  local words = table.move(arg, 1, #arg, 1, {})
+  local given = _G.arg
+  local words = table.move(given, 1, #given, 1, {})
   local ok, e = xpcall(run, handler, words)
   if not ok then
     io.stderr:write("lambdapool: ", tostring(e), "\n")

@@ -9,7 +9,7 @@ local text = require "luapool.lambda.text"
 
 local M = {}
 
-local traceback, pcall = debug.traceback, pcall
+local traceback, sethook = debug.traceback, debug.sethook
 
 local MOST = 64 * 1024 -- bytes of a body
 local TYPE_MOST = 256 -- bytes of a type, which is a header too
@@ -43,18 +43,35 @@ end
 -- itself goes on as it is: variables that are closed on its way are told of it.
 local last, trace
 
---- The message handler of everything that runs the user's code. It may run in
--- the last of the stack, so it does no more than it must.
-function M.capture(value)
+-- It may run in the last of the stack, so it does no more than it must.
+local function capture(value)
+  sethook()
   last, trace = value, traceback(nil, 2)
   return value
+end
+
+local function results(...)
+  sethook()
+  return ...
+end
+
+local function call(f, ...)
+  return results(f(...))
+end
+
+--- Calls what runs the user's code. A debug hook that this leaves behind would
+-- raise its errors in the runtime, so none is left. (It may be the one that is
+-- to make Lua leave at SIGTERM: the next wait does that as well.)
+-- @return as of xpcall; what it says of an error is for `caught`
+function M.try(f, ...)
+  return xpcall(call, capture, f, ...)
 end
 
 -- The frames of a traceback, without those of the runtime at its bottom.
 local function frames(traced, list)
   for line in traced:gmatch("\n\t([^\n]*)") do
-    if line:find("^luapool/lambda/invoke%.lua:")
-      or line:find("^luapool/lambda/handler%.lua:") then
+    local ours = line:match("^luapool/lambda/(%l+)%.lua:")
+    if ours == "invoke" or ours == "handler" or ours == "fault" then
       break
     end
     table.insert(list, line)
@@ -124,13 +141,13 @@ function M.is(e)
   return getmetatable(e) == Failure
 end
 
---- What xpcall with `capture` returned.
+--- The error that `try` returned.
 -- @return a failure
 function M.caught(e)
   if e == NO_MEMORY then
     collectgarbage() -- what the handler held may be free by now
   end
-  local ok, failure = pcall(convert, e)
+  local ok, failure = M.try(convert, e)
   last, trace = nil, nil
   if ok then
     return failure

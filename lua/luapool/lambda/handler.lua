@@ -105,7 +105,7 @@ end
 -- @string name the value of _HANDLER
 -- @return the handler; or nil, a failure
 function M.load(root, name)
-  local ok, e = xpcall(resolve, fault.capture, root, name)
+  local ok, e = fault.try(resolve, root, name)
   if ok then
     return e
   end

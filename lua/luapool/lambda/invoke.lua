@@ -15,8 +15,6 @@ local M = {}
 
 local LARGEST = 6291556 -- bytes of a response; one more ends the invocation
 
-local xpcall = xpcall
-
 -- Seconds after which nobody may wait for a pool any longer, so that there is
 -- time left to say so.
 local function limit_of(event)
@@ -79,12 +77,22 @@ local function begin_tasks(event)
   limits.set_invocation(limit_of(event))
 end
 
--- No task runs on once there is an answer.
+local function finish()
+  return require("luapool.invocation").finish()
+end
+
+-- No task runs on once there is an answer. Callbacks are called meanwhile.
 local function end_tasks(event)
-  if not package.loaded["luapool.scheduler"] then
+  if not limits.pools then
     return
   end
-  for _, what in ipairs(require("luapool.invocation").finish()) do
+  local ok, list = fault.try(finish)
+  if not ok then
+    log.write("ERROR", event.id, "tasks may be left: "
+      .. fault.caught(list).message)
+    return
+  end
+  for _, what in ipairs(list) do
     log.write("WARN", event.id, "cancelled, since its invocation is over: "
       .. what)
   end
@@ -112,10 +120,10 @@ end
 function M.serve(api, handler, event)
   event.api, context.current = api, event
   begin_tasks(event)
-  local ok, body, content_type = xpcall(run, fault.capture, handler, event)
+  local ok, body, content_type = fault.try(run, handler, event)
   context.current = nil
-  end_tasks(event)
   local failed = not ok and fault.caught(body) or nil
+  end_tasks(event)
   if failed then
     log.failed(event.id, failed)
   end

@@ -12,8 +12,6 @@ local log = require "luapool.lambda.log"
 
 local M = {}
 
-local exit = os.exit
-
 local GRACE = 0.1 -- seconds that workers get to end at SIGTERM
 
 local function setting(name)
@@ -110,7 +108,7 @@ function M.main()
   else
     run_one(client)
   end
-  exit(1)
+  os.exit(1)
 end
 
 return M
