@@ -68,6 +68,11 @@ describe("an error of a handler", function()
       .. "error 'no text' end}))", "^." },
     { "wrong_text", "error(setmetatable({}, {__tostring = function() "
       .. "return 5 end}))", "^." },
+    { "hooking", "error(setmetatable({}, {__tostring = function() "
+      .. "debug.sethook(function() error 'left' end, '', 1) "
+      .. "return 'told' end}))", "^." },
+    { "judged", "error(setmetatable({}, {__metatable = setmetatable({}, "
+      .. "{__eq = error})}))", "^." },
     { "loop", "error(setmetatable({}, {__tostring = function(t) "
       .. "return tostring(t) end}))", "^." },
     { "strict", "error(setmetatable({}, {__index = function(_, k) "
@@ -194,10 +199,12 @@ describe("the type of an error", function()
       function cases.number() error {errorType = 5, errorMessage = 6} end
       function cases.table() error {errorType = {}, errorMessage = {}} end
       function cases.boolean() error {errorType = true} end
+      function cases.half() error {errorType = 5, errorMessage = "m"} end
     ]] }
     for _, name in ipairs { "number", "table", "boolean" } do
       invoke(f, name):failure "LuaError"
     end
+    assert.are.equal("m", invoke(f, "half"):failure "LuaError".errorMessage)
     still_fine(f)
     f:stop()
   end)
@@ -401,7 +408,8 @@ describe("os.exit in a handler", function()
     ["os.exit(0)"] = 0, ["os.exit(3)"] = 3, ["os.exit()"] = 0,
     ["os.exit(true)"] = 0, ["os.exit(false)"] = 1, ["os.exit(4, true)"] = 4,
     ["coroutine.wrap(function() os.exit(5) end)()"] = 5,
-    ["pcall(os.exit, 6)"] = 6,
+    ["pcall(os.exit, 6)"] = 6, ["os.exit(true, true)"] = 0,
+    ["os.exit(false, true)"] = 1,
   } do
     it("leaves with its status, output and pools: " .. call, function()
       local f = lambda.start { unanswered = 1, code = [[

@@ -68,6 +68,37 @@ describe("a handler's module", function()
     end
   end)
 
+  it("may have dots, of folders or its own", function()
+    for _, file in ipairs { "a/b/c.lua", "a/b/c/init.lua", "a/b.c.lua",
+      "a/b.c/init.lua" } do
+      assert.are.equal('"found"', starts {
+        handler = "a/b.c.place",
+        files = { [file] = "return { place = function() return 'found' end }" },
+      }, "{}")
+    end
+  end)
+
+  it("may have an object that can be called", function()
+    assert.are.equal('["object",5]', starts({ code = [[
+      local object = setmetatable({ name = "object" }, {
+        __call = function(self, event, context)
+          return { self.name, event, context.aws_request_id and nil }
+        end,
+      })
+      return setmetatable({}, { __index = { handler = object } })
+    ]] }, "5"))
+  end)
+
+  it("leaves no hook", function()
+    local f = lambda.start { code = [[
+      debug.sethook(function() error "left" end, "", 1000)
+    ]] .. ECHO }
+    for i = 1, 9 do
+      assert.are.equal(tostring(i), f:invoke(tostring(i)):result())
+    end
+    assert.are.equal(0, f:stop().status)
+  end)
+
   it("in a folder is entered in package.loaded", function()
     assert.are.equal("true", starts {
       handler = "a/orders.place", files = { ["a/orders.lua"] = [[
@@ -147,7 +178,8 @@ describe("a handler's name", function()
   lambda.guard(before_each, after_each)
 
   for _, name in ipairs { "main", "", "main..handler", "../main.handler",
-    "..", "a/../main.handler" } do
+    "..", "a/../main.handler",
+    "main.", ".handler", "a/.handler", "." } do
     it(("is malformed: %q"):format(name), function()
       fails({ code = ECHO, handler = name }, "Runtime.MalformedHandlerName")
     end)
@@ -261,6 +293,9 @@ describe("any other failure while loading", function()
     ["a table"] = { "error {}", "." },
     ["a table that cannot be told"] = {
       "error(setmetatable({}, {__tostring = error}))", "." },
+    ["a table that raises when told"] = {
+      "error(setmetatable({}, {__tostring = function() error 'told' end}))",
+      "." },
     ["a stack overflow"] = {
       "local function f() return 1 + f() end f()", "stack overflow" },
     ["an error of a coroutine"] = {
@@ -357,7 +392,19 @@ describe("a runtime", function()
     }
     local result = f:wait()
     assert.are.equal(1, result.status)
-    assert.are_not.equal("", result.stderr)
+    assert.matches("could not get the next event", result.stderr)
+    assert.is_true(result.seconds < 3, result.seconds)
+  end)
+
+  it("that cannot load and has no API says both", function()
+    local f = lambda.start {
+      code = "error 'at the start'",
+      address = function() return "127.0.0.1:1" end,
+    }
+    local result = f:wait()
+    assert.are.equal(1, result.status)
+    assert.is_truthy(result.stderr:find("at the start", 1, true))
+    assert.is_truthy(result.stderr:find("may be lost", 1, true))
   end)
 
   it("has no child of its own", function()

@@ -180,6 +180,29 @@ describe("the log's level", function()
     end)
   end
 
+  it("may be written in any case", function()
+    assert.are.equal(table.concat(LEVELS, " ", 2), passed("Text", "debug"))
+    assert.are.equal("ERROR FATAL", passed("json", "Error"))
+    local f = logs("json", "warn")
+    f:invoke(cjson.encode { { "info", "hidden" }, { "Warn", "seen" } }):result()
+    local list = decoded(f:stop())
+    assert.are.equal(1, #list)
+    assert.are.equal("WARN", list[1].level)
+    assert.are.equal("seen", list[1].message)
+  end)
+
+  it("is named in context.log, or that is the handler's error", function()
+    for _, format in ipairs { "JSON", "Text" } do
+      local f = logs(format, "INFO")
+      for _, level in ipairs { '"loud"', '""', "null", "7" } do
+        local body = f:invoke('[["INFO","first"],[' .. level .. ',"x"]]')
+          :failure "LuaError"
+        assert.matches("argument #1 to 'log'", body.errorMessage)
+      end
+      f:stop()
+    end
+  end)
+
   it("that is unknown, or not there, is INFO, the format Text", function()
     for _, pair in ipairs { { false, false }, { "yaml", "LOUD" }, { "", "" },
       { "Text", "9" }, { "JSONL", false } } do
@@ -209,6 +232,16 @@ describe("the log as text", function()
     assert.is_truthy(said:find("raised", 1, true))
     assert.is_truthy(said:find("main.lua:2", 1, true))
     assert.is_truthy(said:find("the-request", 1, true), said)
+  end)
+
+  it("has a time, the request, the level and the text", function()
+    local f = logs("Text", "INFO")
+    f:invoke { id = "one", body = '[["WARN","said"],["INFO",5]]' }
+    local said = f:stop().stderr
+    local time, rest = said:match "^(%S+)\t([^\n]*)\n"
+    assert.matches(TIME, time)
+    assert.are.equal("one\tWARN\tsaid", rest)
+    assert.matches("\tone\tINFO\t5\n$", said)
   end)
 
   it("has nothing where nothing is wrong", function()

@@ -171,6 +171,7 @@ describe("SIGTERM", function()
   for what, code in pairs {
     ["in a loop"] = "while true do end",
     ["in a loop with a pcall"] = "while true do pcall(error) end",
+    ["in a loop without hooks"] = "while true do debug.sethook() end",
     ["in a coroutine"] =
       "coroutine.wrap(function() while true do end end)()",
     ["in a program"] = "os.execute 'exec sleep 2'",

@@ -138,7 +138,7 @@ end
 
 --- Is it one that `raise` has raised?
 function M.is(e)
-  return getmetatable(e) == Failure
+  return rawequal(getmetatable(e), Failure)
 end
 
 --- The error that `try` returned.
