@@ -101,6 +101,53 @@ describe("the context", function()
     f:stop()
   end)
 
+  it("has functions for a dot and a colon", function()
+    local f = lambda.start { code = [[
+      return { handler = function(event, context)
+        context:log("WARN", "by colon")
+        context.log("WARN", "by dot")
+        local stream = event == 1 and context.stream or nil
+        local out = stream and stream {content_type = "text/plain"}
+          or context:stream {content_type = "text/plain"}
+        out:write(tostring(event))
+      end }
+    ]] }
+    for _, event in ipairs { "1", "2" } do
+      local answer = f:invoke(event)
+      assert.are.equal(event, answer:result())
+      assert.are.equal("text/plain", (answer:header "Content-Type"))
+    end
+    local said = f:stop().stderr
+    assert.are.equal(2, select(2, said:gsub("by colon", "")))
+    assert.are.equal(2, select(2, said:gsub("by dot", "")))
+  end)
+
+  it("goes along into tasks", function()
+    local f = lambda.start { code = [[
+      local luapool = require "luapool"
+      local pool = luapool.Pool(1)
+      local function task(context)
+        context.log("WARN", "from a task")
+        return {context.aws_request_id, context.client_context.a,
+          context.get_remaining_time_in_millis()}
+      end
+      return { handler = function(_, context)
+        local by_value = pool:apply(task, {context})
+        local captured = pool:apply(function() return task(context) end)
+        return {by_value, captured}
+      end }
+    ]] }
+    local seen = tell(f, { { "Lambda-Runtime-Client-Context", '{"a":1}' } },
+      { id = "the-id", deadline = 20 })
+    for i = 1, 2 do
+      assert.are.equal("the-id", seen[i][1])
+      assert.are.equal(1, seen[i][2])
+      assert.is_true(seen[i][3] > 15000 and seen[i][3] <= 20000)
+    end
+    assert.are.equal(2, select(2, f:stop().stderr:gsub("the%-id\tWARN\tfrom a "
+      .. "task\n", "")))
+  end)
+
   it("counts the time down", function()
     local f = lambda.start { code = [[
       local gate = require "spec.support.gate"
