@@ -82,6 +82,16 @@ describe("a deadline", function()
     f:stop()
   end)
 
+  it("leaves 100 ms at least", function()
+    local f = lambda.start { code = WAITS }
+    f:wait_idle()
+    local answer = f:invoke { body = event "apply", deadline = 0.5 }
+    answer:failure "luapool.timeout"
+    local seconds = taken(f, answer)
+    assert.is_true(seconds > 0.35 and seconds < 0.5, seconds)
+    f:stop()
+  end)
+
   it("leaves a tenth of the time to tell", function()
     local f = lambda.start { code = WAITS }
     f:wait_idle()
