@@ -17,7 +17,7 @@ local OPENING = 0.05 -- seconds in which the extension's request goes out
 local GRACE = 0.05 -- seconds that their workers get to end: less than they
 local YOUNG = 1 -- seconds; who is lost before is replaced with a pause
 local PAUSE = 0.1 -- seconds
-local FORKS = 6 -- tries, each after twice the pause before it
+local FORKS = 6 -- tries, with pauses that double in between
 local LOST_INITS = 3 -- in a row, pollers lost before they were ready
 
 -- ------------------------------------------------------------- a poller
@@ -69,12 +69,14 @@ end
 -- What there is too little of now, processes or descriptors, may be free soon.
 local function start(self, number)
   for try = 1, FORKS do
+    if try > 1 then
+      host.poll({}, PAUSE * 2 ^ (try - 2))
+    end
     local ok, message = fork(self, number)
     if ok then
       return
     end
     log.write("ERROR", nil, "could not start a poller: " .. message)
-    host.poll({}, PAUSE * 2 ^ (try - 1))
   end
   self.over = true
 end
