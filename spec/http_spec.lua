@@ -461,10 +461,10 @@ describe("luapool.http", function()
         assert.equal("the answer came before the end of the body", message)
         assert.is_nil(t:write("x"))
         assert.is_nil(t:finish())
+        body(client, "/release/early")
         assert.is_true(client:wait(t))
         assert.equal(status, t:result().status)
         assert.equal("enough", t:result().body)
-        body(client, "/release/early")
       end
     end)
 

@@ -124,8 +124,9 @@ skip() {
 busted=/usr/bin/busted
 units() { checks units 60 build/unit/*; }
 model() { checks model 60 spec/model/run.sh; }
-host_specs() { specs host_specs 60 spec build/luapool $busted; }
-stock_specs() { specs stock_specs 60 spec lua5.4 $busted; }
+# Many of them wait for a while.
+host_specs() { together=2 specs host_specs 60 spec build/luapool $busted; }
+stock_specs() { together=2 specs stock_specs 60 spec lua5.4 $busted; }
 fault_specs() {
   specs fault_specs 120 spec/faults build/luapool $busted --exclude-tags=slow
 }
@@ -157,7 +158,7 @@ sandbox_specs() {
   fi
   # 2: no /dev/shm; 38: no semaphores at all, Lambda's answer.
   checks sandbox_canary 30 "$box env -u LD_PRELOAD $python 2" "$box $python 38"
-  specs sandbox_specs 60 spec $box build/luapool $busted
+  together=2 specs sandbox_specs 60 spec $box build/luapool $busted
   together=3 specs sandbox_lambda 60 spec/lambda $box build/luapool $busted \
     --exclude-tags=slow
 }
