@@ -6,6 +6,7 @@
 local host = require "luapool.host"
 local errors = require "luapool.error"
 local calls = require "luapool.call"
+local dispatch = require "luapool.dispatch"
 local limits = require "luapool.limits"
 local scheduler = require "luapool.scheduler"
 local supervisor = require "luapool.supervisor"
@@ -145,7 +146,7 @@ local function step(self)
   if host.interrupted() then
     errors.raise("interrupted", "interrupted!")
   end
-  local call = scheduler.next_call(self)
+  local call = dispatch.next_call(self)
   local interrupt = call and run_item(self, call)
   limits.expire(self)
   return interrupt
@@ -179,7 +180,7 @@ function Inline:run_until(done, arg, timeout)
 end
 
 function Inline:next_timer()
-  return scheduler.next_call(self) and host.clock() or nil
+  return dispatch.next_call(self) and host.clock() or nil
 end
 
 return M

@@ -1,14 +1,13 @@
 -- SPDX-License-Identifier: MIT
--- Who runs what, and when: keeps the queue of calls and every worker supplied,
--- hears of what became of the items, and settles futures. There is no thread:
--- all of it happens in step, which waits once.
+-- A pool's work: it lets calls in, has workers supplied (luapool.dispatch) and
+-- futures settled (luapool.outcomes). There is no thread: all of it happens in
+-- step, which waits once.
 
 local host = require "luapool.host"
 local errors = require "luapool.error"
-local balance = require "luapool.balance"
-local calls = require "luapool.call"
+local dispatch = require "luapool.dispatch"
 local limits = require "luapool.limits"
-local sizing = require "luapool.sizing"
+local outcomes = require "luapool.outcomes"
 local seats = require "luapool.seat"
 local supervisor = require "luapool.supervisor"
 
@@ -22,6 +21,11 @@ local QUIET = 0.005
 --- @type Scheduler
 local Scheduler = {}
 Scheduler.__index = Scheduler
+for _, methods in ipairs { dispatch.methods, outcomes } do
+  for name, f in pairs(methods) do
+    Scheduler[name] = f
+  end
+end
 
 local M = {}
 
@@ -103,154 +107,6 @@ function Scheduler:check_owned()
   end
 end
 
--- --------------------------------------------------------------- the queue
-
-local function enqueue(self, call)
-  if not call.queued then
-    self.last = self.last + 1
-    self.queue[self.last] = call
-    call.queued = true
-  end
-end
-
-local function enqueue_first(self, call)
-  if not call.queued then
-    self.first = self.first - 1
-    self.queue[self.first] = call
-    call.queued = true
-  end
-end
-
--- The first call that has an item to run.
-local function next_call(self)
-  while self.first <= self.last do
-    local call = self.queue[self.first]
-    if not call.over and call:peek(1) then
-      return call
-    end
-    self.queue[self.first] = nil
-    self.first = self.first + 1
-    call.queued = false
-  end
-end
-
--- ------------------------------------------------------------------ chunks
-
--- Items that a worker may still be given before it is replaced.
-local function allowance(self, seat)
-  return self.maxtasksperchild and self.maxtasksperchild - seat.taken
-    or math.maxinteger
-end
-
--- Sends the seat one more chunk; false where there is nothing for it.
-local function send_next(self, seat)
-  local call = next_call(self)
-  local most = allowance(self, seat)
-  if not call or most <= 0 or not seat:open() then
-    return false
-  end
-  return seat:send(call, min(sizing.items(call, self.size), most))
-end
-
---- The seat has answered a chunk.
-function Scheduler:chunk_over(seat, chunk)
-  self.saturated = false
-  if chunk.call.timeout then
-    self.timed = self.timed - 1
-  end
-  if seat.handle and not chunk.call.one_by_one then
-    local call = chunk.call
-    if call.kind == calls.CALL then
-      self.per_apply = sizing.measure(seat, self.per_apply)
-    else
-      call.per_item = sizing.measure(seat, call.per_item)
-      call.done_size = max(call.done_size, chunk.n)
-    end
-  end
-  if seat.outstanding == 0 then
-    self:seat_idle(seat)
-  end
-end
-
---- The seat has nothing to do.
-function Scheduler:seat_idle(seat)
-  if not seat.idle_at and seat:open() then
-    local n = #self.idle + 1
-    self.idle[n] = seat
-    seat.idle_at = n
-  end
-end
-
---- The seat has something to do, or can do nothing any more.
-function Scheduler:seat_busy(seat)
-  local at, n = seat.idle_at, #self.idle
-  if at then
-    local last = self.idle[n]
-    self.idle[at] = last
-    last.idle_at = at
-    self.idle[n] = nil
-    seat.idle_at = nil
-  end
-end
-
--- -------------------------------------------------------------- dispatch
-
--- Gives one chunk to every idle seat, then a second one to every seat. Of the
--- idle ones that comes first which was busy last: its memory is warm.
-local function supply(self)
-  while next_call(self) do
-    local seat = self.idle[#self.idle]
-    if not seat then
-      break
-    elseif send_next(self, seat) then
-      seat:flush()
-    else
-      self:seat_busy(seat) -- it has done its share
-    end
-  end
-  if not self.saturated and next_call(self) then
-    for _, seat in ipairs(self.seats) do
-      if seat.outstanding == 1 and send_next(self, seat) then
-        seat:flush()
-      end
-    end
-    self.saturated = true
-  end
-end
-
--- Fills up one seat that has just answered.
-local function refill(self, seat)
-  if not seat:open() then
-    return
-  end
-  -- How deep depends on what it has, so it must have something first.
-  if seat.outstanding > 0 or send_next(self, seat) then
-    local depth = sizing.depth(seat, self.per_apply)
-    while seat.outstanding < depth and send_next(self, seat) do
-    end
-  end
-  seat:flush()
-end
-
--- Are there workers with nothing to do and others with more than one item?
-local function lopsided(self)
-  local idle = #self.idle
-  return idle > 0 and self.items_out > self.size - idle and not next_call(self)
-end
-
--- Sends what can be sent.
-local function dispatch(self)
-  supply(self)
-  while lopsided(self) do
-    if not balance.take_over(self) then
-      return supervisor.retire(self)
-    end
-    supply(self)
-  end
-  self.restless_at = nil
-  supervisor.retire(self)
-end
-
 -- User code runs in the middle of what changes the scheduler's state, though it
 -- should not: finalizers at any allocation, metamethods of a function's own
 -- _ENV. It must find the door shut, `inside`: what it asks for is done when the
@@ -296,7 +152,7 @@ function Scheduler:dispatch()
   if self.inside then
     self.undispatched = true
   else
-    self:guard(dispatch)
+    self:guard(dispatch.send)
   end
 end
 
@@ -331,13 +187,13 @@ local function admit(self, call)
     self:over(call, e)
     return false
   end
-  enqueue(self, call)
+  dispatch.enqueue(self, call)
   return true
 end
 
 local function admit_and_send(self, call)
   if admit(self, call) and (#self.idle > 0 or not self.saturated) then
-    dispatch(self)
+    dispatch.send(self)
   end
 end
 
@@ -372,194 +228,20 @@ end
 
 --- An open-ended call is about to get more items.
 function Scheduler:expect(call)
-  enqueue(self, call)
+  dispatch.enqueue(self, call)
 end
 
 --- More items of a call that is open-ended.
 function Scheduler:more(call)
-  enqueue(self, call)
+  dispatch.enqueue(self, call)
   self:dispatch()
-end
-
--- --------------------------------------------------------------- outcomes
-
-function Scheduler:items_done(call, first, n, nils)
-  if call.over then
-    return
-  end
-  call:took(first, n, nils)
-  self:check(call)
-end
-
-function Scheduler:values_done(call, values)
-  if not call.over then
-    call:took_values(values)
-    self:check(call)
-  end
-end
-
-function Scheduler:item_failed(call, index, e)
-  if call.over then
-    return
-  end
-  if call:failed(index, e) then
-    self:drop(call, index + 1)
-  end
-  self:check(call)
-end
-
---- A worker died over this item.
-function Scheduler:item_lost(call, index, tries, e)
-  if not call.over and tries < (call.retries or 0) then
-    call:give_back(index, 1, tries + 1)
-    return enqueue_first(self, call)
-  end
-  self:item_failed(call, index, e)
-end
-
---- Items come back unstarted.
-function Scheduler:returned(call, first, n, tries)
-  call:give_back(first, n, tries)
-  if call:peek(1) and not call.over then
-    enqueue_first(self, call)
-  end
-  self:check(call)
-end
-
---- What has not started of the call's items from `from` on never will.
-function Scheduler:drop(call, from)
-  call:drop(from)
-  for _, seat in ipairs(self.seats) do
-    if seat.handle and seat.outstanding > 0 then
-      for i = seat.tail, seat.head, -1 do
-        local chunk = seat.chunks[i]
-        if chunk.call == call then
-          local first, n = seat:revoke(chunk, max(0, from - chunk.first))
-          if n > 0 then
-            call:give_back(first, n, chunk.tries)
-          end
-        end
-      end
-      seat:skip_empty()
-    end
-  end
-end
-
--- Is an item before the lowest failed one still to come?
-local function lower_pending(self, call)
-  if call.next < call.lowest then
-    return true
-  end
-  for _, range in ipairs(call.returned) do
-    if range.first < call.lowest then
-      return true
-    end
-  end
-  for _, seat in ipairs(self.seats) do
-    for i = seat.head or 1, seat.tail or 0 do
-      local chunk = seat.chunks[i]
-      if chunk and chunk.call == call and chunk.done < chunk.n
-        and chunk.first + chunk.done < call.lowest then
-        return true
-      end
-    end
-  end
-  return false
-end
-
---- Is the call over?
-function Scheduler:check(call)
-  if call.over or call.open_ended then
-    return
-  elseif call.pending <= 0
-    or call.lowest and not lower_pending(self, call) then
-    self:over(call)
-  end
-end
-
---- The call is over; with an error, that is its outcome. The future is settled
--- at the end of the step, when the scheduler can be called again.
-function Scheduler:over(call, e)
-  call.over = true
-  call.outcome = e
-  self.calls[call] = nil
-  if call.deadline_at and call.pending > 0 and self:is_running(call) then
-    table.insert(self.leftovers, call) -- what runs has until then
-  elseif call.deadline_at then
-    self.deadlines = self.deadlines - 1
-  end
-  for _, seat in ipairs(call.seats) do
-    if seat.handle and seat.scopes[call.id] then
-      table.insert(seat.forget, call.id)
-    end
-  end
-  self.last_finished = self.last_finished + 1
-  self.finished[self.last_finished] = call
-end
-
---- Are there futures to be settled?
-function Scheduler:unsettled()
-  return self.finished[self.next_finished] ~= nil
-end
-
---- Settles the futures of calls that are over, and runs their callbacks. One of
--- those may come back here: it goes on with the rest.
-function Scheduler:settle()
-  while not self.inside and self:unsettled() do
-    host.busy(true)
-    local at = self.next_finished
-    local call = self.finished[at]
-    self.finished[at] = nil
-    self.next_finished = at + 1
-    if call.outcome then
-      call:abort(call.outcome)
-    else
-      call:complete()
-    end
-    host.busy(false)
-  end
-end
-
---- Takes in whatever is finished. Whether workers have come any further.
-function Scheduler:look()
-  local further = false
-  for _, seat in ipairs(self.seats) do
-    if seat.handle and seat:look() then
-      further = true
-    end
-  end
-  return further
-end
-
---- Kills what the call has running.
-function Scheduler:kill_running(call, e)
-  for _, seat in ipairs(self.seats) do
-    if seat:at_work() then
-      local chunk, index = seat:running()
-      if chunk and chunk.call == call then
-        seat:kill_item(call, index, e)
-      end
-    end
-  end
-end
-
---- Ends a call before its time with an error: drops and kills. A result that
--- has come in, or a worker has finished, counts first.
-function Scheduler:stop(call, e)
-  self:look()
-  if not call.over then
-    self:drop(call, 1)
-    self:over(call, e)
-    self:kill_running(call, e)
-  end
-  dispatch(self) -- to whom the look has found idle, too
 end
 
 local function leave(self, call)
   if not call.over then
     self:drop(call, 1)
     self:over(call)
-    dispatch(self)
+    dispatch.send(self)
   end
 end
 
@@ -600,15 +282,7 @@ local function catch_up(self)
   end
   if self.undispatched then
     self.undispatched = false
-    dispatch(self)
-  end
-end
-
---- Ends every call with an error; what runs is the caller's to kill.
-function Scheduler:stop_all(e)
-  for _, call in ipairs(self:all_calls()) do
-    self:drop(call, 1)
-    self:over(call, errors.copy(e))
+    dispatch.send(self)
   end
 end
 
@@ -625,7 +299,7 @@ local function cut_short(self, e)
       seat:kill(errors.copy(e))
     end
   end
-  dispatch(self)
+  dispatch.send(self)
 end
 
 --- Ends all that is pending with this error, items of decided calls too.
@@ -639,54 +313,6 @@ end
 function Scheduler:take_in()
   self:guard(self.look)
   self:settle()
-end
-
--- In the order in which they were made.
-function Scheduler:all_calls()
-  local list = {}
-  for call in pairs(self.calls) do
-    table.insert(list, call)
-  end
-  table.sort(list, function(a, b) return a.number < b.number end)
-  return list
-end
-
---- Is a worker at an item of the call?
-function Scheduler:is_running(call)
-  self:check_owned()
-  for _, seat in ipairs(self.seats) do
-    if seat.handle and seat.outstanding > 0 then
-      local chunk = seat:running()
-      if chunk and chunk.call == call then
-        return true
-      end
-    end
-  end
-  return false
-end
-
--- ---------------------------------------------------------------- failures
-
---- The initializer failed: nothing will ever run.
-function Scheduler:fail_start(e)
-  if not self.broken then
-    self.broken = e
-    self:stop_all(e)
-  end
-end
-
--- Who has asked for these knows of them.
-local expected = { terminated = true, interrupted = true }
-
---- A failed future whose error nobody has looked at.
-function Scheduler:unseen_failure(f)
-  if not expected[f.error.kind] then
-    self.unseen[f] = true
-  end
-end
-
-function Scheduler:seen_failure(f)
-  self.unseen[f] = nil
 end
 
 -- ----------------------------------------------------------------- the step
@@ -714,7 +340,7 @@ local function handle_event(self, event)
     return -- an interrupt, or an event of one that ended earlier in this step
   elseif kind == READ then
     seat:receive()
-    refill(self, seat)
+    dispatch.refill(self, seat)
   elseif kind == WRITE then
     seat:flush()
   else
@@ -775,7 +401,7 @@ local function step(self, timeout, done, arg)
   self.stirred = self.stirred or n > 0
   limits.expire(self)
   supervisor.expire(self)
-  dispatch(self)
+  dispatch.send(self)
 end
 
 --- Whoever watches the descriptor is told of what is due as well.
@@ -846,6 +472,5 @@ function Scheduler:fileno()
 end
 
 M.Scheduler = Scheduler
-M.next_call = next_call
 
 return M
