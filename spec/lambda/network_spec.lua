@@ -180,9 +180,9 @@ describe("next", function()
     local f = lambda.start { code = ECHO }
     for _, how in ipairs { "close", "reset" } do
       f:wait_idle()
+      local held = #f:all { what = "held", kind = "next" }
       f:api { ["do"] = how }
-      f:wait_for({ what = "held", kind = "next" },
-        #f:all { what = "held", kind = "next" } + 1)
+      f:wait_for({ what = "held", kind = "next" }, held + 1)
     end
     echoes(f, 1, 1)
     f:stop()
